@@ -1,0 +1,1 @@
+"""Aggregation: what arrives over the pairs of a bead is summed into that bead."""

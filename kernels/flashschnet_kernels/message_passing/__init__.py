@@ -1,0 +1,1 @@
+"""Continuous-filter convolution: every bead gathers its neighbours through distance filters."""

@@ -1,0 +1,26 @@
+"""Continuous-filter convolution over unordered pairs, in plain PyTorch (the definition)."""
+
+from __future__ import annotations
+
+from flashschnet_kernels.aggregation.reference import aggregate
+from torch import Tensor
+
+
+def pass_messages(features: Tensor, filters: Tensor, pairs: Tensor) -> Tensor:
+    """Return m_i = sum_j filters(r_ij) * features_j over all neighbours j of i.
+
+    A filter depends on the distance alone, so each unordered pair carries one row that serves both
+    directions: half the filters of an edge list.
+
+    Args:
+        features: [beads, channels].
+        filters: [pairs, channels], the envelope included.
+        pairs: [2, pairs] int64, each unordered pair once, no self pairs.
+
+    Returns:
+        [beads, channels].
+    """
+    i, j = pairs[0], pairs[1]
+    beads = features.shape[0]
+    to_i = aggregate(filters * features.index_select(0, j), i, beads)
+    return to_i + aggregate(filters * features.index_select(0, i), j, beads)

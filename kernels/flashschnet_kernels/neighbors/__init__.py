@@ -1,0 +1,1 @@
+"""Neighbour search: which beads of the same molecule lie within the cutoff."""

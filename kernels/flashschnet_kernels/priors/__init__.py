@@ -1,0 +1,1 @@
+"""Classical terms of a coarse-grained force field: bonds, angles, dihedrals, repulsion."""

@@ -1,0 +1,1 @@
+"""Radial bases and the cosine envelope: a distance becomes a vector of smooth features."""
