@@ -1,0 +1,1 @@
+"""Potentials: the SchNet network, the classical priors, the structure-based teacher, their sum."""

@@ -1,0 +1,100 @@
+"""The classical priors of a batch of molecules: bonds, angles, dihedrals, repulsion.
+
+A network that learns forces has seen no broken bond and no overlap, because none was sampled. The
+priors forbid them, and the network learns what is left (Charron et al., Nature Chemistry 17, 1284
+(2025)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from flashschnet_kernels.priors import reference as terms
+from torch import Tensor, nn
+
+from flashschnet_lab.errors import UserError
+from flashschnet_lab.potentials.batch import Batch, sum_per_molecule
+from flashschnet_lab.potentials.prior_table import PriorTable
+from flashschnet_lab.proteins.protein import Protein
+
+FAMILIES = ("bonds", "angles", "dihedrals", "repulsion")
+
+
+class Priors(nn.Module):
+    """k (r - r0)^2 + k (cos t - cos0)^2 + Fourier dihedrals + (sigma / r)^6, summed per molecule.
+
+    Args:
+        table: parameters by term and bead types.
+        proteins: the molecules of the batch, in order; a replica is the same protein again.
+
+    Raises:
+        UserError: a term without parameters.
+    """
+
+    def __init__(self, table: PriorTable, proteins: Sequence[Protein]) -> None:
+        super().__init__()
+        batch = Batch(tuple(p.beads for p in proteins))
+        resolved = {id(p): _resolve(table, p) for p in proteins}
+        per_molecule = [resolved[id(p)] for p in proteins]
+        self.counts = {f: [len(r[f][0]) for r in per_molecule] for f in FAMILIES}
+        self.term_names: dict[str, list[str]] = {}
+        for family in FAMILIES:
+            index = batch.lay_out([torch.from_numpy(r[family][0]) for r in per_molecule])
+            values = np.concatenate([r[family][1] for r in per_molecule])
+            self.register_buffer(f"{family}_index", index, persistent=False)
+            self.register_buffer(f"{family}_values", torch.from_numpy(values), persistent=False)
+            self.term_names[family] = [name for r in per_molecule for name in r[family][2]]
+
+    def forward(self, positions: Tensor) -> dict[str, Tensor]:
+        """Return the energy of each family, [molecules] float64 in kcal/mol, from [beads, 3]."""
+        return {
+            family: sum_per_molecule(values, self.counts[family])
+            for family, values in self.per_term(positions).items()
+        }
+
+    def per_term(self, positions: Tensor) -> dict[str, Tensor]:
+        """Return the energy of every single term of each family, [terms]."""
+        index = {f: getattr(self, f"{f}_index") for f in FAMILIES}
+        v = {f: getattr(self, f"{f}_values") for f in FAMILIES}
+        bonds, angles, dihedrals = v["bonds"], v["angles"], v["dihedrals"]
+        orders = (dihedrals.shape[1] - 1) // 2
+        return {
+            "bonds": terms.harmonic_bonds(positions, index["bonds"], bonds[:, 0], bonds[:, 1]),
+            "angles": terms.cosine_angles(positions, index["angles"], angles[:, 0], angles[:, 1]),
+            "dihedrals": terms.fourier_dihedrals(
+                positions,
+                index["dihedrals"],
+                dihedrals[:, 0],
+                dihedrals[:, 1 : 1 + orders],
+                dihedrals[:, 1 + orders :],
+            ),
+            "repulsion": terms.repulsion(positions, index["repulsion"], v["repulsion"][:, 0]),
+        }
+
+
+def _resolve(
+    table: PriorTable, protein: Protein
+) -> dict[str, tuple[np.ndarray, np.ndarray, Sequence[str]]]:
+    """Return, per family, bead indices, parameters and term names of one molecule."""
+    topology = protein.topology
+    bonded = {
+        "bonds": (topology.bonds, topology.bond_terms),
+        "angles": (topology.angles, topology.angle_terms),
+        "dihedrals": (topology.dihedrals, topology.dihedral_terms),
+    }
+    resolved: dict[str, tuple[np.ndarray, np.ndarray, Sequence[str]]] = {
+        family: (index, table.rows(family, protein, index, names), names)
+        for family, (index, names) in bonded.items()
+    }
+    pairs = topology.repulsion
+    sigma = table.sigma[protein.bead_types[pairs[:, 0]], protein.bead_types[pairs[:, 1]]]
+    if np.any(sigma <= 0):
+        i, j = pairs[int(np.argmin(sigma))]
+        raise UserError(
+            f"the prior has no repulsion range for {protein.label(int(i))} with "
+            f"{protein.label(int(j))}; use a prior table that covers {protein.mapping} proteins"
+        )
+    resolved["repulsion"] = (pairs, sigma[:, None], ["non_bonded"] * len(pairs))
+    return resolved

@@ -1,0 +1,70 @@
+"""Radial bases as modules: which functions of a distance the filter network sees."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from flashschnet_kernels.radial_basis.reference import exp_normal_basis, gaussian_basis
+from torch import Tensor, nn
+
+
+class GaussianBasis(nn.Module):
+    """C(r) exp(-(r - centre)^2 / (2 spacing^2)), centres evenly spaced from 0 to the cutoff.
+
+    Args:
+        cutoff: in angstrom.
+        functions: number of basis functions, at least 2.
+
+    Source: Schuett et al., SchNet, J. Chem. Phys. 148, 241722 (2018).
+    """
+
+    centres: Tensor
+    coefficient: Tensor
+
+    def __init__(self, cutoff: float, functions: int) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+        coefficient = -0.5 / (cutoff / (functions - 1)) ** 2
+        self.register_buffer("centres", torch.linspace(0.0, cutoff, functions))
+        self.register_buffer("coefficient", torch.tensor(coefficient))
+
+    def forward(self, r_ij: Tensor) -> Tensor:
+        """Expand distances [pairs] in angstrom to [pairs, functions]."""
+        return gaussian_basis(r_ij, self.centres, self.coefficient, self.cutoff)
+
+
+class ExpNormalBasis(nn.Module):
+    """C(r) exp(-beta (exp(-alpha r) - centre)^2), alpha = 5 / cutoff.
+
+    Centres are evenly spaced from exp(-cutoff) to 1 and every beta starts at
+    (2 / functions (1 - exp(-cutoff)))^-2. Dense where beads are close, wide where they are far.
+
+    Args:
+        cutoff: in angstrom.
+        functions: number of basis functions, at least 2.
+
+    Source: Unke and Meuwly, PhysNet, J. Chem. Theory Comput. 15, 3678 (2019).
+    """
+
+    centres: Tensor
+    betas: Tensor
+
+    def __init__(self, cutoff: float, functions: int) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+        self.alpha = 5.0 / cutoff
+        start = math.exp(-cutoff)
+        beta = (2.0 / functions * (1.0 - start)) ** -2
+        self.register_buffer("centres", torch.linspace(start, 1.0, functions))
+        self.register_buffer("betas", torch.full((functions,), beta))
+
+    def forward(self, r_ij: Tensor) -> Tensor:
+        """Expand distances [pairs] in angstrom to [pairs, functions]."""
+        return exp_normal_basis(r_ij, self.centres, self.betas, self.alpha, self.cutoff)
+
+
+RADIAL_BASES: dict[str, type[GaussianBasis] | type[ExpNormalBasis]] = {
+    "gaussian": GaussianBasis,
+    "exp_normal": ExpNormalBasis,
+}

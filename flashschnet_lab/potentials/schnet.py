@@ -1,0 +1,136 @@
+"""SchNet for coarse-grained molecules, as the paper writes it.
+
+    x_i     = embedding[type_i]
+    h_j     = A x_j                                          (in2f, no bias)
+    W_ij    = L2 tanh(L1 rbf(r_ij) + b1) C(r_ij)             (filter network)
+    m_i     = sum over neighbours j of  W_ij * h_j           (continuous-filter convolution)
+    x_i    <- x_i + D tanh(B m_i + b) + d                    (update, once per block)
+    E       = sum_i  output(x_i)                             (tanh network, no last bias)
+
+Sources: Schuett et al., J. Chem. Phys. 148, 241722 (2018); Charron et al., Nature Chemistry 17,
+1284 (2025) for the coarse-grained shape (tanh, 15 A, the envelope inside the basis and on the
+filter).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from flashschnet_kernels.message_passing.reference import pass_messages
+from flashschnet_kernels.radial_basis.reference import cosine_envelope
+from torch import Tensor, nn
+
+from flashschnet_lab.potentials.radial import RADIAL_BASES
+
+
+@dataclass(frozen=True)
+class SchNetShape:
+    """Hyper-parameters of a network; the defaults are the CGSchNet shape.
+
+    Attributes:
+        types: rows of the embedding table (bead types run from 0 to types - 1).
+        hidden: width of the bead features x.
+        channels: width of filters and messages.
+        blocks: number of interaction blocks.
+        radial_functions: size of the radial basis.
+        radial_basis: "exp_normal" or "gaussian".
+        cutoff: interaction range in angstrom.
+        output_widths: hidden widths of the output network.
+    """
+
+    types: int = 25
+    hidden: int = 128
+    channels: int = 128
+    blocks: int = 4
+    radial_functions: int = 64
+    radial_basis: str = "exp_normal"
+    cutoff: float = 15.0
+    output_widths: tuple[int, ...] = (128, 64)
+
+    def __post_init__(self) -> None:
+        if self.radial_basis not in RADIAL_BASES:
+            raise ValueError(
+                f"radial_basis {self.radial_basis!r} is unknown; known: {', '.join(RADIAL_BASES)}"
+            )
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain JSON values."""
+        return {**asdict(self), "output_widths": list(self.output_widths)}
+
+    @staticmethod
+    def from_dict(values: dict) -> SchNetShape:
+        """Inverse of `to_dict`."""
+        return SchNetShape(**{**values, "output_widths": tuple(values["output_widths"])})
+
+
+class InteractionBlock(nn.Module):
+    """One round of messages: filters from distances, convolution, update of the features."""
+
+    def __init__(self, shape: SchNetShape) -> None:
+        super().__init__()
+        self.to_channels = nn.Linear(shape.hidden, shape.channels, bias=False)
+        self.filter_network = nn.Sequential(
+            nn.Linear(shape.radial_functions, shape.channels),
+            nn.Tanh(),
+            nn.Linear(shape.channels, shape.channels, bias=False),
+        )
+        self.update = nn.Sequential(
+            nn.Linear(shape.channels, shape.hidden),
+            nn.Tanh(),
+            nn.Linear(shape.hidden, shape.hidden),
+        )
+
+    def forward(self, x: Tensor, rbf: Tensor, envelope: Tensor, pairs: Tensor) -> Tensor:
+        """Return the updated features [beads, hidden]."""
+        h = self.to_channels(x)  # [beads, channels]
+        filters = self.filter_network(rbf) * envelope[:, None]  # [pairs, channels]
+        messages = pass_messages(h, filters, pairs)  # [beads, channels]
+        return x + self.update(messages)
+
+
+class SchNet(nn.Module):
+    """Energy of beads from their types and distances.
+
+    The molecules of a batch lie end to end: replicas of one molecule and different molecules are
+    the same thing here, because `pairs` never joins two molecules.
+    """
+
+    def __init__(self, shape: SchNetShape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(shape.types, shape.hidden)
+        self.radial_basis = RADIAL_BASES[shape.radial_basis](shape.cutoff, shape.radial_functions)
+        self.blocks = nn.ModuleList(InteractionBlock(shape) for _ in range(shape.blocks))
+        layers: list[nn.Module] = []
+        width = shape.hidden
+        for next_width in shape.output_widths:
+            layers += [nn.Linear(width, next_width), nn.Tanh()]
+            width = next_width
+        self.output = nn.Sequential(*layers, nn.Linear(width, 1, bias=False))
+        self.apply(_xavier)
+
+    def forward(self, bead_types: Tensor, positions: Tensor, pairs: Tensor) -> Tensor:
+        """Return the energy of every bead, [beads], in kcal/mol.
+
+        Args:
+            bead_types: [beads] int64.
+            positions: [beads, 3] in angstrom, float32 or float64 as the weights.
+            pairs: [2, pairs] int64, unordered pairs of one molecule; pairs beyond the cutoff
+                contribute nothing, so any superset of the neighbours is allowed.
+        """
+        displacements = positions.index_select(0, pairs[1]) - positions.index_select(0, pairs[0])
+        r_ij = displacements.norm(dim=1)  # [pairs]
+        rbf = self.radial_basis(r_ij)  # [pairs, functions]
+        envelope = cosine_envelope(r_ij, self.shape.cutoff)
+        x = self.embedding(bead_types)  # [beads, hidden]
+        for block in self.blocks:
+            x = block(x, rbf, envelope, pairs)
+        return self.output(x).squeeze(1)
+
+
+def _xavier(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

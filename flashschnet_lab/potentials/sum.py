@@ -1,0 +1,114 @@
+"""The force field of a batch of molecules: priors + network (or teacher), energies and forces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from flashschnet_kernels.neighbors.reference import pairs_within
+from flashschnet_kernels.plan import KernelPlan
+from torch import Tensor, nn
+
+from flashschnet_lab.potentials.batch import Batch, sum_per_molecule
+from flashschnet_lab.potentials.priors import Priors
+from flashschnet_lab.potentials.schnet import SchNet
+from flashschnet_lab.potentials.structure_based import StructureBased
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Energies and the forces that are their exact negative gradient.
+
+    Attributes:
+        energy: [molecules] float64, kcal/mol.
+        forces: shape and dtype of the positions, kcal/mol/A.
+    """
+
+    energy: Tensor
+    forces: Tensor
+
+
+class ForceField(nn.Module):
+    """Energies per molecule and forces of a batch.
+
+    Args:
+        batch: the layout of the molecules.
+        priors: classical terms, or None.
+        network: SchNet, or None.
+        bead_types: [beads] int64, rows of the network's embedding (needed with a network).
+        contacts: structure-based energy, or None.
+        plan: which implementation of each operator runs.
+        deterministic: on a GPU, sum in an order that never changes (slower). A CPU always does.
+    """
+
+    bead_types: Tensor
+
+    def __init__(
+        self,
+        batch: Batch,
+        priors: Priors | None = None,
+        network: SchNet | None = None,
+        bead_types: Tensor | None = None,
+        contacts: StructureBased | None = None,
+        plan: KernelPlan | None = None,
+        deterministic: bool = False,
+    ) -> None:
+        super().__init__()
+        self.batch = batch
+        self.priors = priors
+        self.network = network
+        self.contacts = contacts
+        self.plan = plan or KernelPlan()
+        self.deterministic = deterministic
+        types = torch.zeros(0, dtype=torch.int64) if bead_types is None else bead_types
+        self.register_buffer("bead_types", types, persistent=False)
+
+    def terms(self, positions: Tensor) -> dict[str, Tensor]:
+        """Return every part of the energy: name to [molecules] float64, kcal/mol.
+
+        Args:
+            positions: [beads, 3] or [molecules, beads of one, 3], angstrom.
+        """
+        x = positions.reshape(-1, 3)
+        if x.shape[0] != self.batch.beads:
+            raise ValueError(
+                f"positions of {x.shape[0]} beads, but the force field was built for "
+                f"{self.batch.molecules} molecules of {self.batch.beads} beads together"
+            )
+        parts: dict[str, Tensor] = {}
+        if self.priors is not None:
+            parts.update(self.priors(x))
+        if self.contacts is not None:
+            parts["contacts"] = self.contacts(x)
+        if self.network is not None:
+            pairs = pairs_within(x, self.batch.sizes, self.network.shape.cutoff)
+            bead_energy = self.network(self.bead_types, x, pairs)
+            parts["network"] = sum_per_molecule(bead_energy, self.batch.sizes)
+        return parts
+
+    def energy(self, positions: Tensor) -> Tensor:
+        """Return the total energy [molecules] float64 in kcal/mol, differentiable."""
+        return torch.stack(list(self.terms(positions).values())).sum(0)
+
+    def forward(self, positions: Tensor) -> Evaluation:
+        """Evaluate energies and forces at positions [beads, 3] or [molecules, beads of one, 3]."""
+        with _deterministic(self.deterministic and positions.is_cuda):
+            x = positions.detach().requires_grad_()
+            energy = self.energy(x)
+            (gradient,) = torch.autograd.grad(energy.sum(), x)
+        return Evaluation(energy.detach(), -gradient)
+
+
+@contextmanager
+def _deterministic(wanted: bool) -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    if not wanted or before:
+        yield
+        return
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

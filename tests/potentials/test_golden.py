@@ -1,0 +1,138 @@
+"""Energies and forces against those that the original codes computed (float64)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from flashschnet_kernels.priors import reference as terms
+from tests.potentials.mlcg_data import PDB_NAMES, mlcg_prior_table, mlcg_schnet, protein_from_types
+
+from flashschnet_lab.potentials.schnet import SchNetShape
+from flashschnet_lab.proteins.mapping import read_protein
+from flashschnet_lab.system import Model, System, build_force_field
+
+pytestmark = pytest.mark.golden
+RELATIVE = 1e-9
+SYSTEMS = ("chignolin", "trpcage", "1enh")
+
+
+def relative_error(found: np.ndarray, golden: np.ndarray) -> float:
+    return float(np.linalg.norm(found - golden) / np.linalg.norm(golden))
+
+
+def load(path) -> dict[str, np.ndarray]:
+    return dict(np.load(path))
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_prior_term(shared, name):
+    golden = load(shared / "golden/mlcg_prior_5bead.npz")
+    table = mlcg_prior_table(shared / "golden/weights_npz/mlcg_prior_5bead_all20aa.json")
+    positions = golden[f"{name}_pos"]
+    protein = protein_from_types(name, golden[f"{name}_atom_types"], positions[0])
+    model = Model("golden", table)
+    force_field = build_force_field([System(protein, model)], dtype=torch.float64)
+    names = golden["term_names"].tolist()
+    for frame, x in enumerate(positions):
+        per_term = np.zeros(len(names))
+        for family, values in force_field.priors.per_term(torch.from_numpy(x)).items():
+            labels = force_field.priors.term_names[family]
+            np.add.at(per_term, [names.index(label) for label in labels], values.numpy())
+        scale = np.abs(golden[f"{name}_energy_terms"][frame]).max()
+        np.testing.assert_allclose(
+            per_term, golden[f"{name}_energy_terms"][frame], rtol=RELATIVE, atol=RELATIVE * scale
+        )
+        evaluation = force_field(torch.from_numpy(x))
+        energy = golden[f"{name}_energy_total"][frame]
+        assert abs(float(evaluation.energy) - energy) < RELATIVE * abs(energy)
+        forces = golden[f"{name}_forces_total"][frame]
+        assert relative_error(evaluation.forces.numpy(), forces) < RELATIVE
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_structures_map_to_the_same_molecule(shared, name):
+    golden = load(shared / "golden/mlcg_prior_5bead.npz")
+    protein = read_protein(shared / f"pdb/{PDB_NAMES[name]}.pdb")
+    np.testing.assert_array_equal(protein.bead_types, golden[f"{name}_atom_types"])
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("basis", ["expnormal", "gaussian"])
+def test_network_and_total(shared, name, basis):
+    golden = load(shared / "golden/mlcg_schnet_5bead_random.npz")
+    folder = shared / "golden/weights_npz"
+    shape = SchNetShape(radial_basis={"expnormal": "exp_normal"}.get(basis, basis))
+    network = mlcg_schnet(folder / f"mlcg_schnet_5bead_random_{basis}_state.npz", shape)
+    table = mlcg_prior_table(folder / "mlcg_prior_5bead_all20aa.json")
+    positions = golden[f"{name}_pos"]
+    protein = protein_from_types(name, golden[f"{name}_atom_types"], positions[0])
+    for kind, prior in (("", None), ("total_", table)):
+        system = System(protein, Model("golden", prior, network))
+        force_field = build_force_field([system] * len(positions), dtype=torch.float64)
+        evaluation = force_field(torch.from_numpy(positions))
+        energies = golden[f"{name}_energy_{kind}{basis}"]
+        np.testing.assert_allclose(evaluation.energy.numpy(), energies, rtol=RELATIVE)
+        forces = golden[f"{name}_forces_{kind}{basis}"]
+        assert relative_error(evaluation.forces.numpy(), forces) < RELATIVE
+
+
+@pytest.mark.parametrize("basis", ["expnormal", "gaussian"])
+def test_float32_is_as_good_as_the_original_float32(shared, basis):
+    golden = load(shared / "golden/mlcg_schnet_5bead_random.npz")
+    shape = SchNetShape(radial_basis={"expnormal": "exp_normal"}.get(basis, basis))
+    state = shared / f"golden/weights_npz/mlcg_schnet_5bead_random_{basis}_state.npz"
+    network = mlcg_schnet(state, shape).float()
+    positions = golden["chignolin_pos"]
+    protein = protein_from_types("chignolin", golden["chignolin_atom_types"], positions[0])
+    system = System(protein, Model("golden", None, network))
+    force_field = build_force_field([system] * len(positions), dtype=torch.float32)
+    forces = force_field(torch.from_numpy(positions).float()).forces.double().numpy()
+    exact = golden[f"chignolin_forces_{basis}"]
+    theirs = relative_error(golden[f"chignolin_forces_{basis}_float32"].astype(float), exact)
+    assert relative_error(forces, exact) < 2 * theirs
+
+
+def test_trained_c_alpha_network(shared):
+    golden = load(shared / "golden/mlcg_schnet_cln_ca.npz")
+    shape = SchNetShape(
+        types=42, hidden=256, blocks=3, radial_functions=33, cutoff=5.0, output_widths=(128, 64)
+    )
+    network = mlcg_schnet(shared / "golden/weights_npz/mlcg_schnet_cln_ca_state.npz", shape)
+    network.radial_basis.alpha = 1.0  # this network's own choice (set 1), not 5 / cutoff
+    for x, energy, forces in zip(
+        golden["pos"], golden["energy_SchNet"], golden["forces_SchNet"], strict=True
+    ):
+        x = torch.from_numpy(x).requires_grad_()
+        i, j = torch.triu_indices(10, 10, 1)
+        found = network(torch.from_numpy(golden["atom_types"]), x, torch.stack((i, j))).sum()
+        (gradient,) = torch.autograd.grad(found, x)
+        assert abs(found.item() - energy) <= RELATIVE * max(1.0, abs(energy))
+        scale = np.linalg.norm(forces) + 1e-3
+        assert np.linalg.norm(-gradient.numpy() - forces) <= RELATIVE * scale
+
+
+def test_c_alpha_priors(shared):
+    golden = {k: torch.from_numpy(v) for k, v in load(
+        shared / "golden/mlcg_schnet_cln_ca.npz").items() if v.dtype.kind != "U"}
+    index = {k: golden[f"index_{k}"].T for k in ("bonds", "angles", "dihedrals", "non_bonded")}
+    for frame, x in enumerate(golden["pos"]):
+        energies = {
+            "bonds": terms.harmonic_bonds(
+                x, index["bonds"], golden["param_bonds_k"], golden["param_bonds_r0"]
+            ),
+            "angles": terms.cosine_angles(
+                x, index["angles"], golden["param_angles_k"], golden["param_angles_cos0"]
+            ),
+            "dihedrals": terms.fourier_dihedrals(
+                x,
+                index["dihedrals"],
+                golden["param_dihedrals_v0"],
+                golden["param_dihedrals_k1s"],
+                golden["param_dihedrals_k2s"],
+            ),
+            "non_bonded": terms.repulsion(x, index["non_bonded"], golden["param_sigma_pairs"]),
+        }
+        for family, values in energies.items():
+            expected = golden[f"energy_{family}"][frame]
+            torch.testing.assert_close(values.sum(), expected, rtol=RELATIVE, atol=1e-10)
