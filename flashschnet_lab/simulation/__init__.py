@@ -1,0 +1,1 @@
+"""Simulation: state, integrators, engine, trajectory store, restart, receipt."""

@@ -1,0 +1,354 @@
+"""The simulation loop: a handle on a state that is stepped, watched, saved and continued."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from flashschnet_kernels.langevin.reference import gaussian_noise
+from flashschnet_kernels.plan import KernelPlan
+from torch import Tensor
+
+from flashschnet_lab.errors import UserError
+from flashschnet_lab.simulation.guards import (
+    Failure,
+    SimulationStopped,
+    check_start,
+    describe,
+    failures,
+    guard,
+)
+from flashschnet_lab.simulation.integrators import INTEGRATORS
+from flashschnet_lab.simulation.minimise import minimise
+from flashschnet_lab.simulation.reporters import Frame, Reporter
+from flashschnet_lab.simulation.state import Dynamics, State, inverse_masses, kinetic_energy
+from flashschnet_lab.system import System, build_force_field
+from flashschnet_lab.units import BOLTZMANN, FEMTOSECONDS_PER_PICOSECOND, thermal_energy
+
+NOISE_NUMBERS_PER_BLOCK = 1 << 20
+CHECK_EVERY = 100
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+VELOCITY_STEP = (1 << 62) + 1
+"""The step whose noise draws the first velocities: no simulation ever reaches it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a system is simulated.
+
+    Attributes:
+        temperatures: of each replica, in kelvin.
+        timestep_fs: in femtoseconds.
+        friction: in 1/ps.
+        integrator: "langevin", "verlet" or "brownian".
+        seed: key of the random streams.
+        first_replica: stream of the first replica (replica r draws from stream first_replica + r).
+        dtype: "float32" or "float64".
+        speed_limit: A/ps; faster beads stop their replica.
+        keep_going: go on with the other replicas when one stops.
+        deterministic: repeat to the bit on a GPU too (a CPU always does).
+    """
+
+    temperatures: tuple[float, ...]
+    timestep_fs: float = 4.0
+    friction: float = 1.0
+    integrator: str = "langevin"
+    seed: int = 1
+    first_replica: int = 0
+    dtype: str = "float32"
+    speed_limit: float = 100.0
+    keep_going: bool = False
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.temperatures:
+            raise UserError("a simulation needs at least one replica")
+        if self.integrator not in INTEGRATORS:
+            raise UserError(
+                f"integrator {self.integrator!r} is unknown; known: {', '.join(INTEGRATORS)}"
+            )
+        if self.dtype not in DTYPES:
+            raise UserError(f"dtype {self.dtype!r} is unknown; known: {', '.join(DTYPES)}")
+        if not 0.0 < self.timestep_fs <= 20.0:
+            raise UserError(
+                f"a time step of {self.timestep_fs:g} fs cannot work; the unit is femtoseconds and "
+                "4 is usual"
+            )
+        if min(self.temperatures) < 0.0 or max(self.temperatures) > 5000.0:
+            raise UserError("temperatures are in kelvin, from 0 to 5000")
+        if self.friction < 0.0 or (self.integrator == "brownian" and self.friction == 0.0):
+            raise UserError(f"a friction of {self.friction:g} per ps cannot work; 1 is usual")
+        if not 0 <= self.seed < 1 << 64:
+            raise UserError(f"seed {self.seed} must lie between 0 and 2^64 - 1")
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain JSON values."""
+        return {**asdict(self), "temperatures": list(self.temperatures)}
+
+    @property
+    def timestep_ps(self) -> float:
+        """Time step in picoseconds."""
+        return self.timestep_fs / FEMTOSECONDS_PER_PICOSECOND
+
+
+class Simulation:
+    """Replicas of one system in motion.
+
+    Args:
+        system: protein and model.
+        replicas: number of copies.
+        temperature: kelvin, one number or one per replica.
+        positions: start [beads, 3] or [replicas, beads, 3] in angstrom; default the system's.
+        device: "cpu", "cuda", ...; default the GPU if there is one.
+        plan: implementation of every operator.
+        reporters: called with a `Frame` every `report_every` steps.
+        report_every: steps between frames.
+        minimise: move downhill before the first step.
+        state: go on from here instead of starting (restarts use it).
+        **settings: the other fields of `Settings` (timestep_fs, friction, integrator, seed, ...).
+
+    Raises:
+        UserError: settings or a start that cannot work, with the fix.
+
+    Example:
+        >>> import flashschnet_lab as fl
+        >>> simulation = fl.Simulation(fl.load_system("chignolin"), replicas=4)
+        >>> simulation.run(1000)
+    """
+
+    def __init__(
+        self,
+        system: System,
+        replicas: int = 1,
+        temperature: float | Sequence[float] = 300.0,
+        *,
+        positions: np.ndarray | None = None,
+        device: str | torch.device | None = None,
+        plan: KernelPlan | None = None,
+        reporters: Sequence[Reporter] = (),
+        report_every: int = 100,
+        minimise: bool = False,
+        state: State | None = None,
+        **settings: object,
+    ) -> None:
+        self.system = system
+        self.settings = Settings(_per_replica(temperature, replicas), **settings)  # type: ignore[arg-type]
+        self.reporters = list(reporters)
+        self.report_every = report_every
+        self.replicas = replicas
+        self.device = resolve_device(device)
+        self.dtype = DTYPES[self.settings.dtype]
+        self.force_field = build_force_field(
+            [system] * replicas,
+            device=self.device,
+            dtype=self.dtype,
+            plan=plan,
+            deterministic=self.settings.deterministic,
+        )
+        self.dynamics = self._dynamics()
+        self._stop_asked = False
+        self._reported = -1
+        if state is None:
+            start = self._start_positions(positions)
+            state = self._first_state(self._minimised(start) if minimise else start)
+        self.state = state
+
+    @property
+    def plan(self) -> KernelPlan:
+        """Which implementation of each operator runs."""
+        return self.force_field.plan
+
+    @property
+    def time_ps(self) -> float:
+        """Simulated time in picoseconds."""
+        return self.state.step * self.settings.timestep_ps
+
+    def run(self, steps: int) -> None:
+        """Advance by `steps` time steps, calling the reporters when a frame is due.
+
+        Raises:
+            SimulationStopped: a guard stopped a replica (the last good frame is in `state`), unless
+                `keep_going` and another replica is still alive.
+        """
+        self._stop_asked = False
+        if self.reporters and self.state.step == 0 and self._reported < 0:
+            self._report()
+        last = self.state.step + steps
+        while self.state.step < last and not self._stop_asked:
+            self._advance_to(min(last, self._next_pause()))
+            self._check()
+            if self.state.step % self.report_every == 0:
+                self._report()
+
+    def iterate(self, steps: int, every: int = 100) -> Iterator[Frame]:
+        """Advance by `steps` and yield a frame every `every` steps, for live use."""
+        self._stop_asked = False
+        last = self.state.step + steps
+        while self.state.step < last and not self._stop_asked:
+            self.run(min(every, last - self.state.step))
+            yield self.frame()
+
+    def stop(self) -> None:
+        """Ask a running `run` or `iterate` to return soon (safe from another thread)."""
+        self._stop_asked = True
+
+    def minimise(self, force_tolerance: float = 10.0, iterations: int = 500) -> None:
+        """Move all replicas downhill and draw their velocities anew."""
+        positions = self._minimised(self.state.positions, force_tolerance, iterations)
+        self.state = self._first_state(positions)
+
+    def frame(self) -> Frame:
+        """Return the present frame as numpy arrays on the host."""
+        energies = self.energies()
+        return Frame(
+            step=self.state.step,
+            time_ps=self.time_ps,
+            positions=self.state.positions.detach().cpu().numpy().astype(np.float32),
+            potential_energy=energies["potential"],
+            kinetic_energy=energies["kinetic"],
+            temperature=energies["temperature"],
+        )
+
+    def energies(self) -> dict[str, np.ndarray]:
+        """Return potential and kinetic energy in kcal/mol and temperature in K, each [replicas]."""
+        kinetic = self.state.kinetic.cpu().numpy()
+        degrees = 3 * self.system.protein.beads
+        return {
+            "potential": self.state.energy.cpu().numpy(),
+            "kinetic": kinetic,
+            "temperature": 2.0 * kinetic / (degrees * BOLTZMANN),
+        }
+
+    def failures(self) -> list[Failure]:
+        """Return the replicas that a guard stopped."""
+        return failures(self.state, self.system.protein)
+
+    def _dynamics(self) -> Dynamics:
+        settings = self.settings
+        kT = [thermal_energy(t) for t in settings.temperatures]  # noqa: N806
+        return Dynamics(
+            evaluate=self._evaluate,
+            noise=_noise_blocks(settings, self.system.protein.beads, self.device, self.dtype),
+            inverse_mass=inverse_masses(self.system.protein.masses, self.dtype, self.device),
+            kT=torch.tensor(kT, dtype=self.dtype, device=self.device)[:, None, None],
+            timestep=settings.timestep_ps,
+            friction=settings.friction,
+            speed_limit=settings.speed_limit,
+        )
+
+    def _evaluate(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        evaluation = self.force_field(positions)
+        return evaluation.energy, evaluation.forces
+
+    def _start_positions(self, positions: np.ndarray | None) -> Tensor:
+        beads = self.system.protein.beads
+        start = np.asarray(self.system.protein.positions if positions is None else positions)
+        if start.shape not in ((beads, 3), (self.replicas, beads, 3)):
+            raise UserError(
+                f"the start has shape {start.shape}; {self.system.name} needs ({beads}, 3) or "
+                f"({self.replicas}, {beads}, 3)"
+            )
+        x = torch.as_tensor(start, dtype=torch.float64)
+        x = x.expand(self.replicas, beads, 3)
+        centred = x - x.mean(1, keepdim=True)  # float32 loses digits far from the origin
+        return centred.to(device=self.device, dtype=self.dtype).contiguous()
+
+    def _minimised(
+        self, positions: Tensor, force_tolerance: float = 10.0, iterations: int = 500
+    ) -> Tensor:
+        return minimise(self._evaluate, positions, force_tolerance, iterations)
+
+    def _first_state(self, positions: Tensor) -> State:
+        energy, forces = self._evaluate(positions)
+        check_start(self.system.protein, positions.cpu().numpy(), forces)
+        noise = self.dynamics.noise(VELOCITY_STEP)
+        velocities = torch.sqrt(self.dynamics.kT * self.dynamics.inverse_mass) * noise
+        never = torch.full((self.replicas,), -1, device=self.device)
+        return State(
+            step=0,
+            positions=positions,
+            velocities=velocities,
+            forces=forces,
+            energy=energy,
+            kinetic=kinetic_energy(velocities, self.dynamics.inverse_mass),
+            failed_step=never,
+            failed_bead=never.clone(),
+        )
+
+    def _next_pause(self) -> int:
+        step = self.state.step
+        return min(
+            step + CHECK_EVERY - step % CHECK_EVERY,
+            step + self.report_every - step % self.report_every,
+        )
+
+    def _advance_to(self, step: int) -> None:
+        advance = INTEGRATORS[self.settings.integrator].step
+        state = self.state
+        while state.step < step and not self._stop_asked:
+            state = guard(state, advance(state, self.dynamics), self.dynamics)
+        self.state = state
+
+    def _check(self) -> None:
+        failed = self.failures()
+        if failed and not (self.settings.keep_going and len(failed) < self.replicas):
+            raise SimulationStopped(describe(failed, self.settings.timestep_fs))
+
+    def _report(self) -> None:
+        if not self.reporters:
+            return
+        self._reported = self.state.step
+        frame = self.frame()
+        for reporter in self.reporters:
+            reporter(frame)
+
+
+def resolve_device(device: str | torch.device | None) -> torch.device:
+    """Return the device asked for, or the GPU if there is one, or the CPU.
+
+    Raises:
+        UserError: a device that is not there.
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"device {device!r} is unknown; use cpu or cuda") from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise UserError("device cuda was asked for, but PyTorch sees no GPU; use --device cpu")
+    return resolved
+
+
+def _per_replica(temperature: float | Sequence[float], replicas: int) -> tuple[float, ...]:
+    if replicas < 1:
+        raise UserError(f"{replicas} replicas cannot be simulated; at least 1")
+    if isinstance(temperature, (int, float)):
+        return (float(temperature),) * replicas
+    temperatures = tuple(float(t) for t in temperature)
+    if len(temperatures) != replicas:
+        raise UserError(f"{len(temperatures)} temperatures for {replicas} replicas; give one each")
+    return temperatures
+
+
+def _noise_blocks(
+    settings: Settings, beads: int, device: torch.device, dtype: torch.dtype
+) -> Callable[[int], Tensor]:
+    """Return step -> noise [replicas, beads, 3], made in blocks of many steps to save launches."""
+    replicas = settings.first_replica + torch.arange(len(settings.temperatures), device=device)
+    length = max(1, min(64, NOISE_NUMBERS_PER_BLOCK // (4 * len(replicas) * beads)))
+    kept: dict[int, Tensor] = {}
+
+    def noise(step: int) -> Tensor:
+        block, slot = divmod(step, length)
+        if block not in kept:
+            while len(kept) > 1:
+                kept.pop(next(iter(kept)))
+            kept[block] = gaussian_noise(
+                settings.seed, replicas, block * length, length, beads, dtype
+            )
+        return kept[block][slot]
+
+    return noise
