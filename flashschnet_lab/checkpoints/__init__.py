@@ -1,0 +1,1 @@
+"""Model files: our own folders of safetensors and JSON."""

@@ -1,0 +1,131 @@
+"""Model folders: weights as safetensors, everything else as JSON, every file with its SHA-256.
+
+    model.json            format, name, shape, bead types, the protein it is for, units, provenance,
+                          training and errors, SHA-256 of the other files
+    network.safetensors   weights of the SchNet, float32
+    prior.json            table of the classical terms
+    contacts.safetensors  native contacts (structure-based models only)
+    training.png          training curve (distilled models)
+    MODEL_CARD.md         for people
+
+No file can run code when it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+
+from flashschnet_lab.errors import UserError
+from flashschnet_lab.potentials.prior_table import load_prior_table
+from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
+from flashschnet_lab.potentials.structure_based import Contacts
+from flashschnet_lab.system import Model
+
+FORMAT = 1
+UNITS = {"length": "angstrom", "energy": "kcal/mol"}
+NETWORK, PRIOR, CONTACTS = "network.safetensors", "prior.json", "contacts.safetensors"
+
+
+def save_model(model: Model, folder: Path, information: dict[str, object] | None = None) -> None:
+    """Write a model folder.
+
+    Args:
+        model: what to write.
+        folder: made if it is not there; files of an earlier model in it are replaced.
+        information: provenance, training settings, errors: anything JSON, kept as it is.
+    """
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    if model.prior is not None:
+        (folder / PRIOR).write_text(model.prior.to_json(), encoding="utf-8")
+        written.append(PRIOR)
+    if model.network is not None:
+        weights = {k: v.detach().cpu().contiguous() for k, v in model.network.state_dict().items()}
+        save_file(weights, folder / NETWORK)
+        written.append(NETWORK)
+    if model.contacts is not None:
+        arrays = {k: torch.from_numpy(getattr(model.contacts, k)) for k in ("pairs", "r0", "depth")}
+        save_file(arrays, folder / CONTACTS)
+        written.append(CONTACTS)
+    description = {
+        "format": FORMAT,
+        "name": model.name,
+        "shape": model.network.shape.to_dict() if model.network is not None else None,
+        "network_types": model.network_types,
+        "only_for": model.only_for,
+        "units": UNITS,
+        **(information or {}),
+        "sha256": {name: sha256_of(folder / name) for name in written},
+    }
+    text = json.dumps(description, indent=1) + "\n"
+    (folder / "model.json").write_text(text, encoding="utf-8")
+
+
+def load_model(folder: Path) -> Model:
+    """Read a model folder.
+
+    Raises:
+        UserError: it is missing, incomplete, of a newer format, or a file does not match its SHA-256.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    description = read_description(folder)
+    for name, expected in description["sha256"].items():
+        if not (folder / name).is_file():
+            raise UserError(f"{folder} is incomplete: {name} is missing")
+        if sha256_of(folder / name) != expected:
+            raise UserError(
+                f"{folder / name} is not the file that model.json describes (SHA-256 differs); "
+                "copy the folder again"
+            )
+    names = description["sha256"]
+    prior = load_prior_table(folder / PRIOR) if PRIOR in names else None
+    network, contacts = None, None
+    try:
+        if NETWORK in names:
+            network = SchNet(SchNetShape.from_dict(description["shape"]))
+            network.load_state_dict(load_file(folder / NETWORK))
+        if CONTACTS in names:
+            arrays = load_file(folder / CONTACTS)
+            contacts = Contacts(**{k: v.numpy() for k, v in arrays.items()})
+    except (RuntimeError, SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise UserError(f"the weights in {folder} do not fit its model.json: {error}") from error
+    return Model(
+        name=description["name"],
+        prior=prior,
+        network=network,
+        network_types=description["network_types"],
+        contacts=contacts,
+        only_for=description["only_for"],
+    )
+
+
+def read_description(folder: Path) -> dict:
+    """Return the contents of `model.json`.
+
+    Raises:
+        UserError: it is missing, unreadable, or of a newer format.
+    """
+    path = folder / "model.json"
+    if not path.is_file():
+        raise UserError(f"{folder} is not a model folder: it has no model.json")
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        newest = int(description["format"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is not a model description ({error!r})") from error
+    if newest > FORMAT:
+        raise UserError(f"{path} has format {newest}; update flashschnet-lab, which knows {FORMAT}")
+    return description
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,1 @@
+"""Training: prior tables from structures, sampling with the teacher, force matching."""

@@ -1,0 +1,175 @@
+"""Does a model hold its protein's fold, and does an extended chain find it?"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from flashschnet_lab import __version__
+from flashschnet_lab.analysis.structure import c_alpha_indices, rmsd
+from flashschnet_lab.simulation.engine import Simulation
+from flashschnet_lab.system import System
+from flashschnet_lab.training.distil import extended_start
+
+FOLDED = 3.0
+"""C-alpha RMSD in angstrom below which a conformation counts as folded."""
+
+FRAMES = 200
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What replicas of one system did from the folded and from the extended state.
+
+    Attributes:
+        temperature: kelvin.
+        timestep_fs: femtoseconds.
+        time_ps: simulated time of every replica.
+        times_ps: [frames].
+        folded: [frames][replicas] C-alpha RMSD in angstrom of replicas that started folded.
+        extended: the same for those that started extended.
+        failed: replicas that a guard stopped.
+        ms_per_step: wall time per step of the whole batch.
+        device: what it ran on.
+        versions: of the libraries.
+        made: date.
+    """
+
+    temperature: float
+    timestep_fs: float
+    time_ps: float
+    times_ps: list[float]
+    folded: list[list[float]]
+    extended: list[list[float]]
+    failed: int
+    ms_per_step: float
+    device: str
+    versions: dict[str, str]
+    made: str
+
+    def summary(self) -> dict[str, object]:
+        """Return the numbers of a model card.
+
+        Folded replicas are judged over the second half of the run; an extended chain has folded
+        when its RMSD falls below 3 A for the first time.
+        """
+        late = np.array(self.folded)[len(self.folded) // 2 :]
+        summary: dict[str, object] = {
+            "temperature": self.temperature,
+            "time_ps": self.time_ps,
+            "failed": self.failed,
+        }
+        if late.size:
+            low, median, high = np.quantile(late, (0.05, 0.5, 0.95))
+            summary["folded"] = {
+                "replicas": late.shape[1],
+                "rmsd_5_percent": round(float(low), 2),
+                "rmsd_median": round(float(median), 2),
+                "rmsd_95_percent": round(float(high), 2),
+                "share_below_3": round(float((late < FOLDED).mean()), 4),
+            }
+        if self.extended and self.extended[0]:
+            reached = np.array(self.extended) < FOLDED  # [frames, replicas]
+            first = np.array(self.times_ps)[reached.argmax(0)][reached.any(0)]
+            summary["extended"] = {
+                "replicas": reached.shape[1],
+                "reached_below_3": int(reached.any(0).sum()),
+                "below_3_at_end": int(reached[-1].sum()),
+                "first_time_ps": round(float(first.min()), 1) if len(first) else None,
+                "median_time_ps": round(float(np.median(first)), 1) if len(first) else None,
+            }
+        return summary
+
+    def write(self, path: Path) -> None:
+        """Write everything and the summary as JSON."""
+        rounded = asdict(self)
+        for name in ("folded", "extended"):
+            rounded[name] = np.round(np.array(rounded[name]), 2).tolist()
+        text = {"summary": self.summary(), **rounded}
+        lines = [f' "{key}": {json.dumps(value)}' for key, value in text.items()]
+        path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def validate(
+    system: System,
+    *,
+    folded: int,
+    extended: int,
+    time_ps: float,
+    temperature: float = 300.0,
+    timestep_fs: float = 4.0,
+    seed: int = 1,
+    device: str | torch.device | None = None,
+    watch: Callable[[Simulation, float], None] | None = None,
+) -> Validation:
+    """Simulate folded and extended replicas side by side and measure their C-alpha RMSD.
+
+    Args:
+        system: protein, model and reference conformation.
+        folded: replicas that start at the reference.
+        extended: replicas that start extended.
+        time_ps: simulated time of each.
+        temperature: kelvin.
+        timestep_fs: femtoseconds.
+        seed: of the random streams.
+        device: default the GPU if there is one.
+        watch: called at every frame with the simulation and the finished share; it may stop it.
+    """
+    import time
+
+    assert system.reference is not None, "a validation needs a reference conformation"
+    native, stretched = system.reference, extended_start(system)
+    starts = np.concatenate([native[None].repeat(folded, 0), stretched[None].repeat(extended, 0)])
+    simulation = Simulation(
+        system,
+        folded + extended,
+        temperature,
+        positions=starts,
+        timestep_fs=timestep_fs,
+        seed=seed,
+        device=device,
+        minimise=True,
+        keep_going=True,
+    )
+    steps = round(time_ps / simulation.settings.timestep_ps)
+    alpha = c_alpha_indices(system.protein)
+    times, values = [], []
+    begun = time.perf_counter()
+    for frame in simulation.iterate(steps, max(1, steps // FRAMES)):
+        times.append(round(frame.time_ps, 4))
+        values.append(rmsd(frame.positions, native, alpha))
+        if watch is not None:
+            watch(simulation, frame.step / steps)
+    elapsed = time.perf_counter() - begun
+    found = np.array(values)
+    return Validation(
+        temperature=temperature,
+        timestep_fs=timestep_fs,
+        time_ps=simulation.time_ps,
+        times_ps=times,
+        folded=found[:, :folded].tolist(),
+        extended=found[:, folded:].tolist(),
+        failed=len(simulation.failures()),
+        ms_per_step=round(1e3 * elapsed / max(1, simulation.state.step), 3),
+        device=device_name(simulation.device),
+        versions={
+            "flashschnet_lab": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        made=date.today().isoformat(),
+    )
+
+
+def device_name(device: torch.device) -> str:
+    """Return what a device is called: the GPU's name, or the processor and its cores."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"
