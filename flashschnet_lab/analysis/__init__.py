@@ -1,0 +1,1 @@
+"""What a trajectory says: structure measures (`structure`) and still pictures (`pictures`)."""
