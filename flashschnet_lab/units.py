@@ -1,7 +1,8 @@
 """The one unit system: angstrom, kcal/mol, dalton, picosecond, kelvin.
 
 Energies divided by masses need one conversion, because a dalton angstrom^2/ps^2 is not a kcal/mol:
-1 kcal/mol = 418.4 dalton angstrom^2/ps^2 (4184 J/mol exactly, and 1 dalton angstrom^2/ps^2 = 10 J/mol).
+1 kcal/mol = 418.4 dalton angstrom^2/ps^2 (1 kcal is 4184 J exactly, and 1 dalton angstrom^2/ps^2 is
+10 J/mol).
 """
 
 from __future__ import annotations

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from flashschnet_kernels.langevin.reference import gaussian_noise
-from flashschnet_kernels.plan import KernelPlan
 from torch import Tensor
 
+from flashschnet_kernels.langevin.reference import gaussian_noise
+from flashschnet_kernels.plan import KernelPlan
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.simulation.guards import (
     Failure,
     SimulationStopped,
-    check_start,
+    check_forces,
+    check_positions,
     describe,
     failures,
     guard,
@@ -25,7 +27,12 @@ from flashschnet_lab.simulation.minimise import minimise
 from flashschnet_lab.simulation.reporters import Frame, Reporter
 from flashschnet_lab.simulation.state import Dynamics, State, inverse_masses, kinetic_energy
 from flashschnet_lab.system import System, build_force_field
-from flashschnet_lab.units import BOLTZMANN, FEMTOSECONDS_PER_PICOSECOND, thermal_energy
+from flashschnet_lab.units import (
+    BOLTZMANN,
+    FEMTOSECONDS_PER_PICOSECOND,
+    KCAL_PER_MOL,
+    thermal_energy,
+)
 
 NOISE_NUMBERS_PER_BLOCK = 1 << 20
 CHECK_EVERY = 100
@@ -46,7 +53,7 @@ class Settings:
         seed: key of the random streams.
         first_replica: stream of the first replica (replica r draws from stream first_replica + r).
         dtype: "float32" or "float64".
-        speed_limit: A/ps; faster beads stop their replica.
+        speed_limit: A/ps; faster beads stop their replica (overdamped: see `_move_limit`).
         keep_going: go on with the other replicas when one stops.
         deterministic: repeat to the bit on a GPU too (a CPU always does).
     """
@@ -235,7 +242,7 @@ class Simulation:
             kT=torch.tensor(kT, dtype=self.dtype, device=self.device)[:, None, None],
             timestep=settings.timestep_ps,
             friction=settings.friction,
-            speed_limit=settings.speed_limit,
+            move_limit=_move_limit(settings, float(self.system.protein.masses.min())),
         )
 
     def _evaluate(self, positions: Tensor) -> tuple[Tensor, Tensor]:
@@ -250,8 +257,8 @@ class Simulation:
                 f"the start has shape {start.shape}; {self.system.name} needs ({beads}, 3) or "
                 f"({self.replicas}, {beads}, 3)"
             )
-        x = torch.as_tensor(start, dtype=torch.float64)
-        x = x.expand(self.replicas, beads, 3)
+        check_positions(self.system.protein, np.broadcast_to(start, (self.replicas, beads, 3)))
+        x = torch.as_tensor(start, dtype=torch.float64).expand(self.replicas, beads, 3)
         centred = x - x.mean(1, keepdim=True)  # float32 loses digits far from the origin
         return centred.to(device=self.device, dtype=self.dtype).contiguous()
 
@@ -262,7 +269,7 @@ class Simulation:
 
     def _first_state(self, positions: Tensor) -> State:
         energy, forces = self._evaluate(positions)
-        check_start(self.system.protein, positions.cpu().numpy(), forces)
+        check_forces(self.system.protein, forces)
         noise = self.dynamics.noise(VELOCITY_STEP)
         velocities = torch.sqrt(self.dynamics.kT * self.dynamics.inverse_mass) * noise
         never = torch.full((self.replicas,), -1, device=self.device)
@@ -331,6 +338,19 @@ def _per_replica(temperature: float | Sequence[float], replicas: int) -> tuple[f
     if len(temperatures) != replicas:
         raise UserError(f"{len(temperatures)} temperatures for {replicas} replicas; give one each")
     return temperatures
+
+
+def _move_limit(settings: Settings, lightest: float) -> float:
+    """Return how far a bead may move in one step, in angstrom.
+
+    Overdamped motion has no speed: there the limit is ten times the thermal step, if that is more.
+    """
+    limit = settings.speed_limit * settings.timestep_ps
+    if settings.integrator == "brownian":
+        hottest = thermal_energy(max(settings.temperatures)) * KCAL_PER_MOL
+        thermal = 2.0 * settings.timestep_ps * hottest / (settings.friction * lightest)
+        limit = max(limit, 10.0 * math.sqrt(thermal))
+    return limit
 
 
 def _noise_blocks(

@@ -17,6 +17,8 @@ from flashschnet_lab.simulation.state import Dynamics, State
 
 LARGEST_START_FORCE = 2000.0
 """kcal/mol/A; a folded or built chain stays far below, overlapping beads far above."""
+SHORTEST_MEDIAN_BOND = 0.5
+"""Angstrom; no bond of a protein is so short, but every one is in nanometres."""
 
 
 class SimulationStopped(UserError):
@@ -36,12 +38,12 @@ class Failure:
 def guard(before: State, after: State, dynamics: Dynamics) -> State:
     """Return `after`, with every replica that failed in this step put back to `before`.
 
-    A replica fails when a coordinate or its energy is not finite, or a bead moved faster than
+    A replica fails when a coordinate or its energy is not finite, or a bead moved farther than
     the limit. Failed replicas stay where they are from then on. No synchronisation with the host.
     """
     moved = (after.positions - before.positions).norm(dim=-1)  # [R, beads]
-    fastest, bead = torch.where(moved.isfinite(), moved, torch.inf).max(dim=1)
-    bad = fastest > dynamics.speed_limit * dynamics.timestep
+    farthest, bead = torch.where(moved.isfinite(), moved, torch.inf).max(dim=1)
+    bad = farthest > dynamics.move_limit
     bad |= ~after.energy.isfinite()
     alive = before.failed_step < 0
     new = bad & alive
@@ -84,16 +86,15 @@ def describe(failed: list[Failure], timestep_fs: float) -> str:
     )
 
 
-def check_start(protein: Protein, positions: np.ndarray, forces: Tensor) -> None:
-    """Refuse a start that cannot work, with the reason.
+def check_positions(protein: Protein, positions: np.ndarray) -> None:
+    """Refuse coordinates that cannot be a start.
 
     Args:
         protein: names the beads in messages.
         positions: [replicas, beads, 3] in angstrom.
-        forces: [replicas, beads, 3] in kcal/mol/A.
 
     Raises:
-        UserError: coordinates in nanometres, not finite, or clashing.
+        UserError: coordinates that are not finite, or in nanometres.
     """
     if not np.isfinite(positions).all():
         replica, bead, _ = np.argwhere(~np.isfinite(positions))[0]
@@ -105,11 +106,19 @@ def check_start(protein: Protein, positions: np.ndarray, forces: Tensor) -> None
     if len(bonds):
         lengths = np.linalg.norm(positions[:, bonds[:, 1]] - positions[:, bonds[:, 0]], axis=-1)
         median = float(np.median(lengths))
-        if median < 0.5:
+        if median < SHORTEST_MEDIAN_BOND:
             raise UserError(
                 f"the start has a median bond of {median:.3f} A: the coordinates look like "
                 "nanometres; multiply them by 10"
             )
+
+
+def check_forces(protein: Protein, forces: Tensor) -> None:
+    """Refuse a start whose beads overlap, by its forces [replicas, beads, 3] in kcal/mol/A.
+
+    Raises:
+        UserError: the force on a bead is beyond what a simulation can integrate.
+    """
     largest, where = forces.norm(dim=-1).flatten().max(dim=0)
     if not largest <= LARGEST_START_FORCE:
         replica, bead = divmod(int(where), protein.beads)

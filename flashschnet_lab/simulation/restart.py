@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from flashschnet_kernels.plan import KernelPlan
 
+from flashschnet_kernels.plan import KernelPlan
 from flashschnet_lab import __version__
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.simulation.engine import Simulation, resolve_device

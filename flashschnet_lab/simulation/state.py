@@ -22,8 +22,8 @@ class State:
         velocities: [replicas, beads, 3] in angstrom/ps.
         forces: [replicas, beads, 3] in kcal/mol/A, at `positions`.
         energy: [replicas] float64, potential energy in kcal/mol at `positions`.
-        kinetic: [replicas] float64, kinetic energy in kcal/mol, taken where the integrator knows it
-            best: Langevin right after the thermostat (the velocities at the end of a step are colder
+        kinetic: [replicas] float64, kinetic energy in kcal/mol, taken where the integrator knows
+            it best: Langevin right after the thermostat (velocities at the end of a step are colder
             by about (omega timestep / 2)^2 per stiff bond), Verlet at the end of the step.
         failed_step: [replicas] int64, first step at which a guard stopped the replica, or -1.
         failed_bead: [replicas] int64, the bead that did it (meaningless where not failed).
@@ -51,7 +51,7 @@ class Dynamics:
         kT: [replicas, 1, 1] in kcal/mol.
         timestep: in ps.
         friction: in 1/ps.
-        speed_limit: in A/ps; a bead that moves faster stops its replica.
+        move_limit: in angstrom; a bead that moves farther in one step stops its replica.
     """
 
     evaluate: Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -60,7 +60,7 @@ class Dynamics:
     kT: Tensor  # noqa: N815 (the physicists' name)
     timestep: float
     friction: float
-    speed_limit: float
+    move_limit: float
 
 
 def kinetic_energy(velocities: Tensor, inverse_mass: Tensor) -> Tensor:

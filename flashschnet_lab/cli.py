@@ -1,0 +1,258 @@
+"""The command line, `flashschnet ...`. A mistake of the user is one clear line and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from flashschnet_lab.errors import UserError
+
+app = typer.Typer(
+    help="Simulate proteins with coarse-grained SchNet potentials, and see why it is fast.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Integrator(str, Enum):
+    """Names of the integrators, as the help lists them."""
+
+    langevin = "langevin"
+    verlet = "verlet"
+    brownian = "brownian"
+
+
+class Mapping(str, Enum):
+    """Names of the mappings."""
+
+    five_bead = "five_bead"
+    ca = "ca"
+
+
+class Shape(str, Enum):
+    """Shapes of a chain that is built from its sequence."""
+
+    extended = "extended"
+    helix = "helix"
+
+
+class Dtype(str, Enum):
+    """Floating-point types of the state."""
+
+    float32 = "float32"
+    float64 = "float64"
+
+
+@app.command()
+def simulate(
+    protein: Annotated[
+        str, typer.Option(help="Protein that comes with the package; `flashschnet proteins`.")
+    ] = "chignolin",
+    pdb: Annotated[Optional[Path], typer.Option(help="PDB or mmCIF file to simulate.")] = None,  # noqa: UP045
+    sequence: Annotated[
+        Optional[str], typer.Option(help="One-letter sequence to build and simulate.")  # noqa: UP045
+    ] = None,
+    shape: Annotated[Shape, typer.Option(help="Shape of the chain of --sequence.")] = (
+        Shape.extended
+    ),
+    model: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="Model folder. Default: the trained one, else a structure-based one."),
+    ] = None,
+    mapping: Annotated[Mapping, typer.Option(help="Beads of --pdb and --sequence.")] = (
+        Mapping.five_bead
+    ),
+    rename: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Treat a residue as another, LRT=LYS; may be repeated."),
+    ] = None,
+    drop_incomplete: Annotated[
+        bool, typer.Option("--drop-incomplete", help="Leave out residues that lack an atom.")
+    ] = False,
+    replicas: Annotated[int, typer.Option(help="Copies that move independently.", min=1)] = 4,
+    steps: Annotated[int, typer.Option(help="Time steps.", min=1)] = 1000,
+    temperature: Annotated[float, typer.Option(help="Kelvin.")] = 300.0,
+    timestep: Annotated[float, typer.Option(help="Femtoseconds.")] = 4.0,
+    friction: Annotated[float, typer.Option(help="Per picosecond.")] = 1.0,
+    integrator: Annotated[Integrator, typer.Option(help="How to move.")] = Integrator.langevin,
+    seed: Annotated[int, typer.Option(help="Key of the random streams.", min=0)] = 1,
+    dtype: Annotated[Dtype, typer.Option(help="Precision of the state.")] = Dtype.float32,
+    plan: Annotated[str, typer.Option(help="Kernel plan.")] = "reference",
+    device: Annotated[
+        Optional[str], typer.Option(help="cpu or cuda. Default: the GPU if there is one.")  # noqa: UP045
+    ] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="Repeat to the bit on a GPU too (slower).")
+    ] = False,
+    minimise: Annotated[
+        bool, typer.Option("--minimise", help="Remove clashes before the first step.")
+    ] = False,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="When a replica fails, go on with the others.")
+    ] = False,
+    save_every: Annotated[int, typer.Option(help="Steps between stored frames.", min=1)] = 20,
+    quantise: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Store positions at this resolution in angstrom, 0.001 say."),
+    ] = None,
+    out: Annotated[Optional[Path], typer.Option(help="Run folder to make.")] = None,  # noqa: UP045
+    restart: Annotated[
+        Optional[Path], typer.Option(help="Run folder to go on in, for --steps more.")  # noqa: UP045
+    ] = None,
+) -> None:
+    """Simulate a protein: a run folder with trajectory, checkpoint, receipt and picture."""
+    from flashschnet_kernels.plan import parse_plan
+    from flashschnet_lab.command import run_command, simulation_command
+
+    try:
+        kernel_plan = parse_plan(plan)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if restart is not None:
+        run_command(restart, steps, plan=kernel_plan, device=device)
+        return
+    if pdb is not None and sequence is not None:
+        raise UserError("give either --pdb or --sequence, not both")
+    simulation_command(
+        protein=protein,
+        pdb=pdb,
+        sequence=sequence,
+        shape=shape.value,
+        model=model,
+        mapping=mapping.value,
+        rename=_renames(rename or []),
+        incomplete="drop" if drop_incomplete else "error",
+        replicas=replicas,
+        steps=steps,
+        temperature=temperature,
+        plan=kernel_plan,
+        device=device,
+        minimise=minimise or pdb is not None or sequence is not None,
+        save_every=save_every,
+        quantise=quantise,
+        out=out,
+        settings={
+            "timestep_fs": timestep,
+            "friction": friction,
+            "integrator": integrator.value,
+            "seed": seed,
+            "dtype": dtype.value,
+            "keep_going": keep_going,
+            "deterministic": deterministic,
+        },
+    )
+
+
+@app.command()
+def proteins() -> None:
+    """List the proteins that come with the package."""
+    from flashschnet_lab.command import list_proteins
+
+    list_proteins()
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, what can run here, and what to install."""
+    from rich.console import Console
+
+    from flashschnet_lab.doctor import diagnose, render
+
+    Console().print(render(diagnose()))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="Run folder or trajectory store.")],
+    out: Annotated[Path, typer.Argument(help="File to write: .xtc, .dcd or .pdb.")],
+    replica: Annotated[int, typer.Option(help="Which replica, from 0.", min=0)] = 0,
+    every: Annotated[int, typer.Option(help="Take every so many frames.", min=1)] = 1,
+    align: Annotated[bool, typer.Option("--align", help="Superpose on the first frame.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
+) -> None:
+    """Write a replica's trajectory as XTC, DCD or PDB, for any molecular viewer."""
+    from flashschnet_lab.simulation.export import export_replica
+
+    frames = slice(None, None, every)
+    for path in export_replica(run, replica, out, frames=frames, align=align, force=force):
+        typer.echo(f"wrote {path}")
+
+
+@app.command()
+def lab(
+    folder: Annotated[Path, typer.Argument(help="Where your copies of the notebooks go.")] = Path(
+        "flashschnet-notebooks"
+    ),
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Only print the address.")
+    ] = False,
+    port: Annotated[Optional[int], typer.Option(help="Port of the server.")] = None,  # noqa: UP045
+) -> None:
+    """Start JupyterLab on your own copy of the notebooks."""
+    from flashschnet_lab.lab import start_lab
+
+    start_lab(folder, open_browser=not no_browser, port=port)
+
+
+@app.command()
+def distil(
+    structure: Annotated[str, typer.Argument(help="PDB or mmCIF file, or a library name.")],
+    out: Annotated[
+        Optional[Path], typer.Option(help="Model folder to make. Default: models/NAME.")  # noqa: UP045
+    ] = None,
+    small: Annotated[
+        bool, typer.Option("--small", help="A small network in minutes on a CPU, for lessons.")
+    ] = False,
+    steps: Annotated[
+        Optional[int], typer.Option(help="Optimiser steps.", min=1)  # noqa: UP045
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of sampling and weights.", min=0)] = 1,
+    device: Annotated[
+        Optional[str], typer.Option(help="cpu or cuda. Default: the GPU if there is one.")  # noqa: UP045
+    ] = None,
+) -> None:
+    """Train a SchNet on the structure-based potential of a protein. An interrupted run goes on."""
+    from flashschnet_lab.training.command import distil_command
+
+    distil_command(structure, out, small=small, steps=steps, seed=seed, device=device)
+
+
+@app.command()
+def validate(
+    model: Annotated[Path, typer.Argument(help="Model folder of a protein of the library.")],
+    folded: Annotated[int, typer.Option(help="Replicas that start folded.", min=0)] = 64,
+    extended: Annotated[int, typer.Option(help="Replicas that start extended.", min=0)] = 64,
+    time_ps: Annotated[float, typer.Option("--time", help="Picoseconds of each replica.")] = 100.0,
+    temperature: Annotated[float, typer.Option(help="Kelvin.")] = 300.0,
+    device: Annotated[
+        Optional[str], typer.Option(help="cpu or cuda. Default: the GPU if there is one.")  # noqa: UP045
+    ] = None,
+) -> None:
+    """Measure whether a model holds its fold and finds it, and write its model card."""
+    from flashschnet_lab.training.command import validate_command
+
+    validate_command(model, folded, extended, time_ps, temperature, device)
+
+
+def _renames(pairs: list[str]) -> dict[str, str]:
+    renames = {}
+    for pair in pairs:
+        old, equals, new = pair.partition("=")
+        if not (old and equals and new):
+            raise UserError(f"--rename {pair!r} should read like LRT=LYS")
+        renames[old.upper()] = new.upper()
+    return renames
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0 when all went well, 2 for a user's mistake."""
+    try:
+        app(arguments)  # exits by itself, also with 2 for unknown options
+    except UserError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)

@@ -1,0 +1,152 @@
+"""What `flashschnet simulate` and `flashschnet proteins` do: load, run, show."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from flashschnet_kernels.plan import KernelPlan
+from flashschnet_lab.loading import load_sequence, load_system, trained_model
+from flashschnet_lab.proteins.library import embedded_names, embedded_protein
+from flashschnet_lab.simulation.engine import Simulation
+from flashschnet_lab.simulation.receipt import receipt_table
+from flashschnet_lab.simulation.reporters import Frame
+from flashschnet_lab.simulation.run import Watch, continue_run, new_folder, start_run
+from flashschnet_lab.system import System
+from flashschnet_lab.units import nanoseconds_per_day
+
+
+def simulation_command(
+    *,
+    protein: str,
+    pdb: Path | None,
+    sequence: str | None,
+    shape: str,
+    model: Path | None,
+    mapping: str,
+    rename: dict[str, str],
+    incomplete: str,
+    replicas: int,
+    steps: int,
+    temperature: float,
+    plan: KernelPlan,
+    device: str | None,
+    minimise: bool,
+    save_every: int,
+    quantise: float | None,
+    out: Path | None,
+    settings: dict[str, Any],
+) -> None:
+    """Start a run into a new folder and show what came of it; arguments as the command line's."""
+    console = Console()
+    if sequence is not None:
+        system = load_sequence(sequence, model, shape=shape, mapping=mapping)
+    else:
+        which = protein if pdb is None else pdb
+        system = load_system(which, model, mapping=mapping, rename=rename, incomplete=incomplete)
+    _introduce(system, console)
+    simulation = Simulation(
+        system,
+        replicas,
+        temperature,
+        plan=plan,
+        device=device,
+        report_every=min(save_every, steps),
+        minimise=minimise,
+        **settings,
+    )
+    folder = out or new_folder(system.name)
+    with _progress(console, steps) as watch:
+        receipt = start_run(simulation, folder, steps, quantise=quantise, watch=watch)
+    _conclude(receipt, folder, console)
+
+
+def run_command(folder: Path, steps: int, *, plan: KernelPlan, device: str | None) -> None:
+    """Go on with the run of a folder for so many steps and show what came of it."""
+    console = Console()
+    with _progress(console, steps) as watch:
+        receipt = continue_run(folder, steps, plan=plan, device=device, watch=watch)
+    _conclude(receipt, folder, console)
+
+
+def list_proteins() -> None:
+    """Print the proteins of the library with their sizes and models."""
+    from rich.table import Table
+
+    table = Table(title="Proteins", title_justify="left")
+    for column in ("name", "residues", "beads", "model", "what it is"):
+        table.add_column(column, justify="right" if column in ("residues", "beads") else "left")
+    for name in embedded_names():
+        embedded = embedded_protein(name)
+        has_model = "trained" if trained_model(embedded.protein) else "structure-based"
+        residues, beads = len(embedded.protein.residues), embedded.protein.beads
+        table.add_row(name, str(residues), str(beads), has_model, embedded.title)
+    Console().print(table)
+
+
+def _introduce(system: System, console: Console) -> None:
+    protein = system.protein
+    console.print(
+        f"[bold]{protein.name}[/bold]: {len(protein.residues)} residues, "
+        f"{protein.beads} beads; moved by {system.model.name}",
+        highlight=False,
+    )
+    for line in protein.report:
+        console.print(f"  {line}", highlight=False)
+    if system.model.network is None:
+        console.print(
+            "  no trained network is known for this molecule; train one with: "
+            "flashschnet distil FILE", highlight=False,
+        )  # fmt: skip
+
+
+def _conclude(receipt: dict, folder: Path, console: Console) -> None:
+    console.print(receipt_table(receipt))
+    console.print(f"trajectory, checkpoint, receipt and picture are in [bold]{folder}[/bold]")
+    console.print(f"go on:  flashschnet simulate --restart {folder}", highlight=False)
+    console.print(f"export: flashschnet export {folder} trajectory.xtc", highlight=False)
+
+
+@contextmanager
+def _progress(console: Console, steps: int) -> Iterator[Watch]:
+    """Show a bar with ns/day and the time left; yields what to call with every frame."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} steps"),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("simulating", total=steps, rate="")
+        yield _watcher(progress, task)
+
+
+def _watcher(progress: Progress, task: Any) -> Callable[[Simulation, Frame], None]:
+    first_step: int | None = None
+    begun = time.perf_counter()
+
+    def watch(simulation: Simulation, frame: Frame) -> None:
+        nonlocal first_step, begun
+        if first_step is None:
+            # A continued run has no frame at its first step: count from its first report.
+            first_step, begun = frame.step, time.perf_counter()
+        done = frame.step - first_step
+        elapsed = time.perf_counter() - begun
+        rate = ""
+        if done and elapsed > 0:
+            speed = nanoseconds_per_day(
+                done / elapsed, simulation.settings.timestep_ps, simulation.replicas
+            )
+            rate = f"{speed:.2f} ns/day"
+        progress.update(task, completed=done, rate=rate)
+
+    return watch

@@ -1,0 +1,178 @@
+"""The receipt of a run: what was computed, on what, how fast, and how exactly."""
+
+from __future__ import annotations
+
+import json
+import platform
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from flashschnet_lab import __version__
+from flashschnet_lab.simulation.engine import Simulation
+from flashschnet_lab.system import build_force_field
+from flashschnet_lab.units import BOLTZMANN, nanoseconds_per_day
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+CHECKED_REPLICAS = 4
+"""Replicas whose last forces are recomputed in float64."""
+
+
+def make_receipt(
+    simulation: Simulation,
+    *,
+    first_step: int,
+    wall_seconds: float,
+    ending: str,
+    times_ps: np.ndarray,
+    total_energy: np.ndarray,
+) -> dict[str, object]:
+    """Return the receipt of a run as plain JSON values.
+
+    Args:
+        simulation: at its end.
+        first_step: step at which this run began (not 0 when it continued another).
+        wall_seconds: time spent stepping and writing.
+        ending: "finished", or why it stopped early.
+        times_ps: [frames] of the frames of this run.
+        total_energy: [frames, replicas], potential plus kinetic, kcal/mol.
+    """
+    settings, system = simulation.settings, simulation.system
+    steps = simulation.state.step - first_step
+    rate = steps / wall_seconds if wall_seconds > 0 else 0.0
+    receipt: dict[str, object] = {
+        "ending": ending,
+        "written": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "protein": {
+            "name": system.name,
+            "beads": system.protein.beads,
+            "residues": len(system.protein.residues),
+            "mapping": system.protein.mapping,
+            "fingerprint": system.protein.fingerprint(),
+            "report": list(system.protein.report),
+        },
+        "model": {"name": system.model.name, "sha256": system.model.digest},
+        "settings": settings.to_dict(),
+        "replicas": simulation.replicas,
+        "steps": steps,
+        "last_step": simulation.state.step,
+        "time_ps": simulation.time_ps,
+        "wall_seconds": round(wall_seconds, 3),
+        "steps_per_second": round(rate, 3),
+        "replica_steps_per_second": round(rate * simulation.replicas, 3),
+        "ns_per_day": round(
+            nanoseconds_per_day(rate, settings.timestep_ps, simulation.replicas), 4
+        ),
+        "plan": {"name": simulation.plan.name, "explanation": simulation.plan.explain()},
+        "force_error": force_error(simulation),
+        "stopped_replicas": [
+            {"replica": f.replica, "step": f.step, "bead": f.bead_label}
+            for f in simulation.failures()
+        ],
+        "device": describe_device(simulation.device),
+        "versions": library_versions(),
+    }
+    if settings.integrator == "verlet" and len(times_ps) > 1:
+        drift = energy_drift(times_ps, total_energy, 3 * system.protein.beads)
+        receipt["energy_drift"] = {
+            "kcal_per_mol_per_ns_per_degree": drift,
+            "kT_per_ns_per_degree": drift / (BOLTZMANN * 300.0),
+        }
+    return receipt
+
+
+def force_error(simulation: Simulation) -> float:
+    """Return |F - F64| / |F64| of the present forces, over the first replicas.
+
+    F64 are the forces of the same positions evaluated in float64 by the reference operators.
+    """
+    replicas = min(CHECKED_REPLICAS, simulation.replicas)
+    exact = build_force_field(
+        [simulation.system] * replicas, device=simulation.device, dtype=torch.float64
+    )
+    reference = exact(simulation.state.positions[:replicas].double()).forces
+    found = simulation.state.forces[:replicas].double()
+    return float((found - reference).norm() / reference.norm())
+
+
+def energy_drift(times_ps: np.ndarray, total_energy: np.ndarray, degrees: int) -> float:
+    """Return the mean slope of the total energy, kcal/mol per ns and per degree of freedom.
+
+    Args:
+        times_ps: [frames].
+        total_energy: [frames, replicas] in kcal/mol.
+        degrees: degrees of freedom of one replica.
+    """
+    slopes = np.polyfit(times_ps * 1e-3, total_energy, 1)[0]  # [replicas]
+    return float(np.mean(slopes)) / degrees
+
+
+def describe_device(device: torch.device) -> dict[str, object]:
+    """Return what the run ran on."""
+    if device.type == "cuda":
+        properties = torch.cuda.get_device_properties(device)
+        return {
+            "type": "cuda",
+            "name": properties.name,
+            "memory_gb": round(properties.total_memory / 1e9, 1),
+            "peak_memory_mb": round(torch.cuda.max_memory_allocated(device) / 1e6, 1),
+        }
+    return {"type": device.type, "name": platform.machine(), "threads": torch.get_num_threads()}
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions that decide about numbers."""
+    versions = {"python": platform.python_version(), "flashschnet_lab": __version__}
+    for name in ("torch", "triton", "numpy"):
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = "not installed"
+    return versions
+
+
+def write_receipt(receipt: dict[str, object], path: Path) -> None:
+    """Write a receipt as JSON."""
+    path.write_text(json.dumps(receipt, indent=1) + "\n", encoding="utf-8")
+
+
+def receipt_table(receipt: dict) -> Table:
+    """Return a receipt as a table for the terminal."""
+    from rich.table import Table
+
+    settings = receipt["settings"]
+    temperatures = sorted(set(settings["temperatures"]))
+    kelvin = " to ".join(f"{t:g}" for t in {temperatures[0]: 0, temperatures[-1]: 0})
+    rows = {
+        "ending": receipt["ending"],
+        "protein": f"{receipt['protein']['name']}, {receipt['protein']['residues']} residues, "
+        f"{receipt['protein']['beads']} beads",
+        "model": f"{receipt['model']['name']} ({receipt['model']['sha256'][:12]})",
+        "run": f"{receipt['replicas']} replicas x {receipt['steps']} steps of "
+        f"{settings['timestep_fs']:g} fs, {settings['integrator']}, {kelvin} K, "
+        f"seed {settings['seed']}",
+        "speed": f"{receipt['steps_per_second']:.1f} steps/s, {receipt['ns_per_day']:.2f} ns/day "
+        "of all replicas together",
+        "plan": receipt["plan"]["name"],
+        "force error": f"{receipt['force_error']:.1e} against float64 ({settings['dtype']} run)",
+        "device": receipt["device"]["name"],
+        "versions": ", ".join(f"{k} {v}" for k, v in receipt["versions"].items()),
+    }
+    if "energy_drift" in receipt:
+        drift = receipt["energy_drift"]["kT_per_ns_per_degree"]
+        rows["energy drift"] = f"{drift:.2e} kT(300 K) per ns and degree of freedom"
+    if receipt["stopped_replicas"]:
+        names = ", ".join(str(f["replica"]) for f in receipt["stopped_replicas"])
+        rows["stopped"] = f"replicas {names} left physics (see receipt.json)"
+    table = Table(title="Receipt", show_header=False, title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
+    for name, value in rows.items():
+        table.add_row(name, str(value))
+    return table
