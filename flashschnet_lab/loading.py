@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from flashschnet_lab.checkpoints.native import load_model, read_description
@@ -16,7 +15,12 @@ from flashschnet_lab.system import Model, System
 
 
 def load_system(
-    which: str | Path | Protein, model: str | Path | Model | None = None, *, mapping: str = "five_bead"
+    which: str | Path | Protein,
+    model: str | Path | Model | None = None,
+    *,
+    mapping: str = "five_bead",
+    rename: dict[str, str] | None = None,
+    incomplete: str = "error",
 ) -> System:
     """Return a protein with the model that moves it.
 
@@ -26,16 +30,15 @@ def load_system(
         model: a model folder or `Model`. Default: the trained network that comes with the package
             if there is one for this molecule, else the structure-based potential of the structure
             (the name of the model says so).
-        mapping: for files: "five_bead" or "ca".
+        mapping: for files: "five_bead" or "ca" (the proteins of the library have five beads).
+        rename: for files: residues to treat as others, {"LRT": "LYS"}.
+        incomplete: for files: what to do with residues that lack an atom, "error" or "drop".
 
     Raises:
         UserError: an unknown name or file, or a model that does not fit the protein.
     """
-    protein, reference = _protein(which, mapping)
-    if model is None:
-        chosen = trained_model(protein) or structure_based_model(reference)
-    else:
-        chosen = model if isinstance(model, Model) else load_model(Path(model))
+    protein, reference = _protein(which, mapping, rename, incomplete)
+    chosen = _given(model) or trained_model(protein) or structure_based_model(reference)
     return System(protein, chosen, reference.positions)
 
 
@@ -63,17 +66,71 @@ def structure_based_model(protein: Protein, depth: float = DEFAULT_DEPTH) -> Mod
     )
 
 
+def priors_only_model(protein: Protein) -> Model:
+    """Return priors alone: a chain with its local geometry and excluded volume, but no fold."""
+    return Model(
+        name=f"priors only of {protein.name} (no trained network, no structure to learn from)",
+        prior=default_prior(protein.mapping),
+        only_for=protein.fingerprint(),
+    )
+
+
+def load_sequence(
+    sequence: str,
+    model: str | Path | Model | None = None,
+    *,
+    shape: str = "extended",
+    mapping: str = "five_bead",
+) -> System:
+    """Return a chain built from its sequence with the model that moves it.
+
+    Args:
+        sequence: one-letter codes.
+        model: as for `load_system`; default the trained network that comes with the package if
+            there is one for this sequence, else priors alone.
+        shape: "extended" or "helix".
+        mapping: "five_bead" or "ca".
+
+    Raises:
+        UserError: an unknown letter or shape, or a model that does not fit.
+    """
+    from flashschnet_lab.proteins.builder import build_chain
+
+    protein = build_chain(sequence, shape, mapping)
+    chosen = _given(model) or trained_model(protein) or priors_only_model(protein)
+    native = next(
+        (
+            e.protein.positions
+            for e in map(embedded_protein, embedded_names())
+            if e.protein.fingerprint() == protein.fingerprint()
+        ),
+        None,
+    )
+    return System(protein, chosen, native)
+
+
 def default_prior(mapping: str) -> PriorTable:
     """Return the prior table that comes with the package for a mapping."""
     return load_prior_table(data_folder() / "priors" / f"{mapping}.json")
 
 
-def _protein(which: str | Path | Protein, mapping: str) -> tuple[Protein, Protein]:
+def _given(model: str | Path | Model | None) -> Model | None:
+    return model if model is None or isinstance(model, Model) else load_model(Path(model))
+
+
+def _protein(
+    which: str | Path | Protein, mapping: str, rename: dict[str, str] | None, incomplete: str
+) -> tuple[Protein, Protein]:
     """Return the protein where it starts and where its reference is."""
     if isinstance(which, Protein):
         return which, which
     if str(which).lower() in embedded_names():
         embedded = embedded_protein(str(which))
+        if mapping != embedded.protein.mapping:
+            raise UserError(
+                f"{which} of the library has the mapping {embedded.protein.mapping}, not "
+                f"{mapping}; for another mapping give a structure file"
+            )
         start = embedded.starts[0] if len(embedded.starts) else embedded.protein.positions
         return embedded.protein.with_positions(start), embedded.protein
     from flashschnet_lab.proteins.mapping import read_protein
@@ -81,8 +138,8 @@ def _protein(which: str | Path | Protein, mapping: str) -> tuple[Protein, Protei
     path = Path(which)
     if not path.suffix and not path.exists():
         raise UserError(
-            f"{which!r} is neither a protein of the library ({', '.join(embedded_names())}) nor a "
-            "structure file"
+            f"{str(which)!r} is neither a protein of the library ({', '.join(embedded_names())}) "
+            "nor a structure file"
         )
-    protein = read_protein(path, mapping=mapping)
-    return protein, replace(protein)
+    protein = read_protein(path, mapping=mapping, rename=rename, incomplete=incomplete)
+    return protein, protein

@@ -43,6 +43,7 @@ Tell = Callable[[float, str], None]
 
 SHARE_OF_SAMPLING = 0.15
 CURVE_POINTS = 200
+STEPS_BETWEEN_SAVES = 500
 
 
 @dataclass(frozen=True)
@@ -173,8 +174,9 @@ def ladder_starts(system: System, replicas: int) -> np.ndarray:
 
 def ladder(settings: DistilSettings, replicas: int) -> np.ndarray:
     """Return temperatures [replicas]: every rung gets folded and extended starts."""
-    return np.array([settings.temperatures[i // 2 % len(settings.temperatures)]
-                     for i in range(replicas)])
+    return np.array(
+        [settings.temperatures[i // 2 % len(settings.temperatures)] for i in range(replicas)]
+    )
 
 
 def _teacher_frames(
@@ -185,8 +187,12 @@ def _teacher_frames(
         kinds = {}
         for kind, replicas, every, seed in (
             ("train", settings.replicas, settings.frame_every, settings.seed),
-            ("held_out", max(2 * len(settings.temperatures), settings.replicas // 8),
-             10 * settings.frame_every, settings.seed + 1),
+            (
+                "held_out",
+                max(2 * len(settings.temperatures), settings.replicas // 8),
+                10 * settings.frame_every,
+                settings.seed + 1,
+            ),
         ):
             positions = sample(
                 teacher,
@@ -254,10 +260,10 @@ class _Training:
         settings = self.settings
         every = settings.steps // (settings.rounds + 1)
         while self.step < settings.steps:
-            until = min(settings.steps, (self.step // every + 1) * every)
-            self._optimise(until, tell)
-            round_number = self.step // every
-            if self.step < settings.steps and round_number <= settings.rounds:
+            next_round = (self.step // every + 1) * every
+            self._optimise(min(settings.steps, next_round, self.step + STEPS_BETWEEN_SAVES), tell)
+            round_number, rest = divmod(self.step, every)
+            if rest == 0 and self.step < settings.steps and round_number <= settings.rounds:
                 tell(self._share(), f"round {round_number}: the network simulates")
                 positions = self.explore(self.model(), round_number)
                 self.frames = self.frames.join(label(self.teacher, positions, self.device))

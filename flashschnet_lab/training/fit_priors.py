@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from flashschnet_kernels.priors.reference import dihedral_angles
 
+from flashschnet_kernels.priors.reference import dihedral_angles
 from flashschnet_lab.potentials.prior_table import FOURIER_ORDERS, Key, PriorTable
 from flashschnet_lab.proteins.protein import Protein
 from flashschnet_lab.proteins.residues import ONE_LETTER, bead_type
@@ -28,6 +28,8 @@ from flashschnet_lab.units import thermal_energy
 
 TEMPERATURE = 300.0
 GROUPS = ("n_term", "bulk", "c_term")
+
+Rows = dict[Key, tuple[float, ...]]
 
 IDEAL_BONDS = {  # angstrom, and thermal width in angstrom
     ("N", "CA"): (1.458, 0.036),
@@ -79,11 +81,11 @@ def fit_prior_table(proteins: Sequence[Protein], sources: Sequence[Path] = ()) -
 
 def _types_of(name: str) -> list[int]:
     """Return the bead types that a backbone name can have: CA of glycine is of another type."""
-    return sorted({bead_type(r, name, "five_bead") for r in ONE_LETTER if (r, name) != ("GLY", "CB")})
+    return _types_with(name, "five_bead")
 
 
-def _bonded_rows(ideal: dict, family: str, values) -> dict[Key, tuple[float, ...]]:  # type: ignore[no-untyped-def]
-    rows: dict[Key, tuple[float, ...]] = {}
+def _bonded_rows(ideal: dict, family: str, values) -> Rows:  # type: ignore[no-untyped-def]
+    rows: Rows = {}
     for names, (centre, width) in ideal.items():
         combinations: list[tuple[int, ...]] = [()]
         for name in names:
@@ -104,9 +106,9 @@ def _angle_values(degrees: float, width: float) -> tuple[float, ...]:
     return (round(k, 3), round(math.cos(theta), 6))
 
 
-def _dihedral_rows(proteins: Sequence[Protein]) -> dict[Key, tuple[float, ...]]:
+def _dihedral_rows(proteins: Sequence[Protein]) -> Rows:
     angles = _surveyed_dihedrals(proteins)
-    rows: dict[Key, tuple[float, ...]] = {}
+    rows: Rows = {}
     for torsion in ("phi", "psi"):
         pooled: dict[str, list[float]] = defaultdict(list)
         for residue in ONE_LETTER:
@@ -206,7 +208,7 @@ def _types_with(name: str, mapping: str) -> list[int]:
 
 def _c_alpha_terms(
     proteins: Sequence[Protein],
-) -> tuple[dict[Key, tuple[float, ...]], dict[Key, tuple[float, ...]], dict[Key, tuple[float, ...]]]:
+) -> tuple[Rows, Rows, Rows]:
     """Return bonds, angles and dihedrals of C-alpha chains, the same for all residues."""
     cosines: list[float] = []
     for protein in proteins:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from flashschnet_kernels.neighbors.reference import pairs_within
 from torch import Tensor
 
+from flashschnet_kernels.neighbors.reference import pairs_within
 from flashschnet_lab.potentials.batch import sum_per_molecule
 from flashschnet_lab.potentials.schnet import SchNet
 from flashschnet_lab.training.data import Frames

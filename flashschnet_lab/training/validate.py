@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -87,12 +88,12 @@ class Validation:
             }
         return summary
 
-    def write(self, path: Path) -> None:
-        """Write everything and the summary as JSON."""
+    def write(self, path: Path, command: str) -> None:
+        """Write everything, the summary, and the command that made it, as JSON."""
         rounded = asdict(self)
         for name in ("folded", "extended"):
             rounded[name] = np.round(np.array(rounded[name]), 2).tolist()
-        text = {"summary": self.summary(), **rounded}
+        text = {"command": command, "summary": self.summary(), **rounded}
         lines = [f' "{key}": {json.dumps(value)}' for key, value in text.items()]
         path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
@@ -122,8 +123,6 @@ def validate(
         device: default the GPU if there is one.
         watch: called at every frame with the simulation and the finished share; it may stop it.
     """
-    import time
-
     assert system.reference is not None, "a validation needs a reference conformation"
     native, stretched = system.reference, extended_start(system)
     starts = np.concatenate([native[None].repeat(folded, 0), stretched[None].repeat(extended, 0)])

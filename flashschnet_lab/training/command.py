@@ -1,0 +1,162 @@
+"""What `flashschnet distil` and `flashschnet validate` do."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from flashschnet_lab import __version__
+from flashschnet_lab.checkpoints.native import load_model, save_model
+from flashschnet_lab.errors import UserError
+from flashschnet_lab.loading import structure_based_model
+from flashschnet_lab.proteins.library import embedded_names, embedded_protein
+from flashschnet_lab.proteins.protein import Protein
+from flashschnet_lab.simulation.engine import Simulation, resolve_device
+from flashschnet_lab.system import System
+from flashschnet_lab.training.card import CURVE, VALIDATION, draw_curve, write_card
+from flashschnet_lab.training.distil import SMALL, Distilled, distil, settings_for
+from flashschnet_lab.training.embed import relax
+from flashschnet_lab.training.validate import device_name
+from flashschnet_lab.training.validate import validate as measure
+
+
+def distil_command(
+    structure: str,
+    out: Path | None,
+    *,
+    small: bool,
+    steps: int | None,
+    seed: int,
+    device: str | None,
+) -> None:
+    """Train a model folder; arguments as the command line's."""
+    console, where = Console(), resolve_device(device)
+    protein = reference_protein(structure)
+    folder = out or Path("models") / protein.name
+    if (folder / "model.json").exists():
+        raise UserError(f"{folder} already holds a model; name another folder with --out")
+    model = structure_based_model(protein)
+    teacher = System(protein, model, protein.positions)
+    settings = replace(SMALL if small else settings_for(protein), seed=seed)
+    settings = replace(settings, steps=steps or settings.steps)
+    work = folder.with_name(folder.name + ".work")
+    command = f"flashschnet distil {structure if structure in embedded_names() else 'FILE'}"
+    command += " --small" * small + (f" --steps {steps}" if steps else "")
+    command += f" --seed {seed}" if seed != 1 else ""
+    console.print(f"{protein.name}: {protein.beads} beads; work in {work} (kept until done)")
+    begun = time.perf_counter()
+    with _bar(console) as tell:
+        result = distil(teacher, work, settings, device=where, tell=tell)
+    write_distilled(
+        result, teacher, folder, command, time.perf_counter() - begun, device_name(where)
+    )
+    shutil.rmtree(work)
+    errors = result.held_out
+    console.print(
+        f"relative force error {errors.force_relative:.1%} on held-out conformations; model in "
+        f"[bold]{folder}[/bold]"
+    )
+    console.print(f"use it: flashschnet simulate --model {folder} ...", highlight=False)
+
+
+def write_distilled(
+    result: Distilled, teacher: System, folder: Path, command: str, seconds: float, device: str
+) -> None:
+    """Write the model folder of a distillation: weights, description, curve, card."""
+    contacts = teacher.model.contacts
+    assert contacts is not None
+    information: dict[str, object] = {
+        "command": command,
+        "seconds": round(seconds, 1),
+        "device": device,
+        "made_with": f"flashschnet-lab {__version__}",
+        "teacher": teacher.model.name,
+        "teacher_sha256": teacher.model.digest,
+        "teacher_depth": float(contacts.depth[0]),
+        "teacher_contacts": len(contacts.pairs),
+        "reference_sha256": hashlib.sha256(
+            np.ascontiguousarray(teacher.protein.positions).tobytes()
+        ).hexdigest(),
+        "settings": asdict(result.settings),
+        "errors": {"held_out": asdict(result.held_out), "on_policy": asdict(result.on_policy)},
+        "licence": "MIT",
+    }
+    save_model(result.model, folder, information)
+    draw_curve(result.curve, folder / CURVE)
+    write_card(folder)
+
+
+def validate_command(
+    folder: Path,
+    folded: int,
+    extended: int,
+    time_ps: float,
+    temperature: float,
+    device: str | None,
+) -> None:
+    """Validate a model of a library protein; arguments as the command line's."""
+    console, model = Console(), load_model(folder)
+    protein = next(
+        (
+            e.protein
+            for e in map(embedded_protein, embedded_names())
+            if e.protein.fingerprint() == model.only_for
+        ),
+        None,
+    )
+    if protein is None:
+        raise UserError(f"the model in {folder} is of no protein of the library; see `proteins`")
+    system = System(protein, model, protein.positions)
+    with _bar(console) as tell:
+
+        def watch(simulation: Simulation, share: float) -> None:
+            tell(share, f"{simulation.replicas} replicas, {simulation.time_ps:.1f} ps")
+
+        result = measure(
+            system,
+            folded=folded,
+            extended=extended,
+            time_ps=time_ps,
+            temperature=temperature,
+            device=device,
+            watch=watch,
+        )
+    command = f"flashschnet validate {folder} --folded {folded} --extended {extended} "
+    result.write(folder / VALIDATION, f"{command}--time {time_ps:g}")
+    write_card(folder)
+    console.print_json(json.dumps(result.summary()))
+    console.print(f"written to {folder / VALIDATION} and the model card")
+
+
+def reference_protein(structure: str) -> Protein:
+    """Return a library protein at its reference, or a structure file relaxed like those."""
+    if structure.lower() in embedded_names():
+        return embedded_protein(structure).protein
+    from flashschnet_lab.proteins.mapping import read_protein
+
+    return relax(read_protein(structure))
+
+
+@contextmanager
+def _bar(console: Console) -> Iterator[Callable[[float, str], None]]:
+    columns = (
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=1.0)
+        yield lambda share, text: progress.update(task, completed=share, description=text)
