@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flashschnet_kernels.plan import KernelPlan as KernelPlan
-
     from flashschnet_lab.analysis.structure import radius_of_gyration as radius_of_gyration
     from flashschnet_lab.analysis.structure import rmsd as rmsd
     from flashschnet_lab.checkpoints.native import load_model as load_model
     from flashschnet_lab.checkpoints.native import save_model as save_model
     from flashschnet_lab.errors import UserError as UserError
+    from flashschnet_lab.loading import load_sequence as load_sequence
     from flashschnet_lab.loading import load_system as load_system
     from flashschnet_lab.loading import structure_based_model as structure_based_model
     from flashschnet_lab.potentials.schnet import SchNet as SchNet
@@ -50,6 +50,7 @@ _HOMES = {
     "build_force_field": "flashschnet_lab.system",
     "embedded_names": "flashschnet_lab.proteins.library",
     "load_model": "flashschnet_lab.checkpoints.native",
+    "load_sequence": "flashschnet_lab.loading",
     "load_system": "flashschnet_lab.loading",
     "open_trajectory": "flashschnet_lab.simulation.store",
     "radius_of_gyration": "flashschnet_lab.analysis.structure",

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from flashschnet_kernels.plan import KernelPlan
 
+from flashschnet_kernels.plan import KernelPlan
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.potentials.batch import Batch
 from flashschnet_lab.potentials.prior_table import PriorTable
@@ -20,8 +20,10 @@ from flashschnet_lab.potentials.structure_based import Contacts, StructureBased
 from flashschnet_lab.potentials.sum import ForceField
 from flashschnet_lab.proteins.protein import Protein
 
+NETWORK_TYPES = ("five_bead", "per_bead")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Model:
     """What moves a protein: priors, and a network or a structure-based potential.
 
@@ -43,6 +45,13 @@ class Model:
     contacts: Contacts | None = None
     only_for: str = ""
 
+    def __post_init__(self) -> None:
+        if self.network_types not in NETWORK_TYPES:
+            raise UserError(
+                f"network_types {self.network_types!r} is unknown; known: "
+                f"{', '.join(NETWORK_TYPES)}"
+            )
+
     @property
     def digest(self) -> str:
         """SHA-256 over priors, weights and contacts."""
@@ -59,7 +68,7 @@ class Model:
         return sha.hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class System:
     """A protein (with its starting conformation) and the model that moves it.
 
@@ -102,25 +111,25 @@ def build_force_field(
     """Return the force field of molecules laid end to end.
 
     Args:
-        systems: one per molecule; the same system again is a replica. All share one model, unless
-            they have no network (networks of different models do not mix in one batch).
+        systems: one per molecule; the same system again is a replica. Molecules may differ, and so
+            may their native contacts; priors and network must be the same for all.
         device: where it runs.
         dtype: float32 or float64 of positions and weights.
         plan: implementation of every operator.
         deterministic: see `ForceField`.
 
     Raises:
-        UserError: systems with different networks.
+        UserError: models that do not mix, or a network that has no row for a bead.
     """
     batch = Batch(tuple(s.protein.beads for s in systems))
-    models = [s.model for s in systems]
-    if any(m.network is not models[0].network for m in models):
-        raise UserError("systems with different networks cannot share a batch; run them apart")
+    models = list({id(s.model): s.model for s in systems}.values())
+    _check_alike(models)
     first = models[0]
     priors = Priors(first.prior, [s.protein for s in systems]) if first.prior else None
     contacts = None
-    if all(m.contacts is not None for m in models):
-        contacts = StructureBased([m.contacts for m in models if m.contacts is not None], batch)
+    if first.contacts is not None:
+        found = [s.model.contacts for s in systems if s.model.contacts is not None]
+        contacts = StructureBased(found, batch)
     network, types = None, None
     if first.network is not None:
         network = copy.deepcopy(first.network).requires_grad_(False)
@@ -129,7 +138,38 @@ def build_force_field(
     return force_field.to(device=device, dtype=dtype).eval()
 
 
+def _check_alike(models: Sequence[Model]) -> None:
+    """Refuse models that cannot share a batch."""
+    first, problem = models[0], ""
+    for other in models[1:]:
+        if other.network is not first.network:
+            problem = "networks"
+        elif (other.contacts is None) != (first.contacts is None):
+            problem = "kinds of potential (only one has native contacts)"
+        elif _text(other.prior) != _text(first.prior):
+            problem = "priors"
+        if problem:
+            raise UserError(
+                f"models {first.name!r} and {other.name!r} have different {problem} and cannot "
+                "share a batch; run them apart"
+            )
+
+
+def _text(prior: PriorTable | None) -> str:
+    return "" if prior is None else prior.to_json()
+
+
 def _network_types(system: System) -> np.ndarray:
-    if system.model.network_types == "per_bead":
-        return np.arange(system.protein.beads)
-    return system.protein.bead_types
+    """Return the embedding row of every bead [beads]."""
+    protein, network = system.protein, system.model.network
+    assert network is not None
+    per_bead = system.model.network_types == "per_bead"
+    types = np.arange(protein.beads) if per_bead else protein.bead_types
+    if types.max() >= network.shape.types:
+        bead = int(types.argmax())
+        raise UserError(
+            f"model {system.model.name!r} knows {network.shape.types} bead types, but "
+            f"{protein.label(bead)} of {protein.name} is of type {types[bead]}; use a model that "
+            "was made for this protein"
+        )
+    return types

@@ -28,6 +28,9 @@ from flashschnet_lab.system import Model
 FORMAT = 1
 UNITS = {"length": "angstrom", "energy": "kcal/mol"}
 NETWORK, PRIOR, CONTACTS = "network.safetensors", "prior.json", "contacts.safetensors"
+NETWORK_TYPES = ("five_bead", "per_bead")
+KEYS = ("format", "name", "shape", "network_types", "only_for", "units", "sha256")
+"""What every `model.json` holds; other keys are for people."""
 
 
 def save_model(model: Model, folder: Path, information: dict[str, object] | None = None) -> None:
@@ -37,21 +40,30 @@ def save_model(model: Model, folder: Path, information: dict[str, object] | None
         model: what to write.
         folder: made if it is not there; files of an earlier model in it are replaced.
         information: provenance, training settings, errors: anything JSON, kept as it is.
-    """
-    from safetensors.torch import save_file
 
+    Raises:
+        ValueError: `information` has a key that the format keeps for itself.
+    """
+    from safetensors.torch import save
+
+    information = information or {}
+    if taken := information.keys() & set(KEYS):
+        raise ValueError(f"information cannot hold {', '.join(sorted(taken))}: the format does")
     folder.mkdir(parents=True, exist_ok=True)
+    for name in (NETWORK, PRIOR, CONTACTS):
+        (folder / name).unlink(missing_ok=True)
     written = []
     if model.prior is not None:
         (folder / PRIOR).write_text(model.prior.to_json(), encoding="utf-8")
         written.append(PRIOR)
     if model.network is not None:
-        weights = {k: v.detach().cpu().contiguous() for k, v in model.network.state_dict().items()}
-        save_file(weights, folder / NETWORK)
+        state = model.network.state_dict()
+        weights = {k: v.detach().cpu().float().contiguous() for k, v in state.items()}
+        (folder / NETWORK).write_bytes(save(weights))
         written.append(NETWORK)
     if model.contacts is not None:
         arrays = {k: torch.from_numpy(getattr(model.contacts, k)) for k in ("pairs", "r0", "depth")}
-        save_file(arrays, folder / CONTACTS)
+        (folder / CONTACTS).write_bytes(save(arrays))
         written.append(CONTACTS)
     description = {
         "format": FORMAT,
@@ -60,7 +72,7 @@ def save_model(model: Model, folder: Path, information: dict[str, object] | None
         "network_types": model.network_types,
         "only_for": model.only_for,
         "units": UNITS,
-        **(information or {}),
+        **information,
         "sha256": {name: sha256_of(folder / name) for name in written},
     }
     text = json.dumps(description, indent=1) + "\n"
@@ -71,7 +83,7 @@ def load_model(folder: Path) -> Model:
     """Read a model folder.
 
     Raises:
-        UserError: it is missing, incomplete, of a newer format, or a file does not match its SHA-256.
+        UserError: it is missing, incomplete, of a newer format, or a file is not the one described.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -86,6 +98,13 @@ def load_model(folder: Path) -> Model:
                 "copy the folder again"
             )
     names = description["sha256"]
+    if (NETWORK in names) != (description["shape"] is not None):
+        raise UserError(f"model.json in {folder} must list {NETWORK} and its shape, or neither")
+    if description["network_types"] not in NETWORK_TYPES:
+        raise UserError(
+            f"model.json in {folder} has network_types {description['network_types']!r}; known: "
+            f"{', '.join(NETWORK_TYPES)}"
+        )
     prior = load_prior_table(folder / PRIOR) if PRIOR in names else None
     network, contacts = None, None
     try:
@@ -111,7 +130,7 @@ def read_description(folder: Path) -> dict:
     """Return the contents of `model.json`.
 
     Raises:
-        UserError: it is missing, unreadable, or of a newer format.
+        UserError: it is missing, unreadable, incomplete, or of a newer format.
     """
     path = folder / "model.json"
     if not path.is_file():
@@ -123,6 +142,8 @@ def read_description(folder: Path) -> dict:
         raise UserError(f"{path} is not a model description ({error!r})") from error
     if newest > FORMAT:
         raise UserError(f"{path} has format {newest}; update flashschnet-lab, which knows {FORMAT}")
+    if missing := [key for key in KEYS if key not in description]:
+        raise UserError(f"{path} is not a model description: it lacks {', '.join(missing)}")
     return description
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -29,18 +30,9 @@ class Batch:
         """Beads of all molecules together."""
         return sum(self.sizes)
 
-    @property
-    def uniform(self) -> bool:
-        """Whether all molecules have the same number of beads."""
-        return len(set(self.sizes)) == 1
-
     def offsets(self) -> list[int]:
         """Return the first bead of each molecule."""
-        first, offsets = 0, []
-        for size in self.sizes:
-            offsets.append(first)
-            first += size
-        return offsets
+        return list(accumulate(self.sizes, initial=0))[:-1]
 
     def lay_out(self, index_lists: Sequence[Tensor]) -> Tensor:
         """Shift per-molecule bead indices [terms, k] by the offsets and join them."""
@@ -59,5 +51,5 @@ def sum_per_molecule(values: Tensor, counts: Sequence[int]) -> Tensor:
     """
     values = values.double()
     if len(set(counts)) == 1:
-        return values.view(len(counts), -1).sum(1)
+        return values.view(len(counts), counts[0]).sum(1)
     return torch.stack([part.sum() for part in values.split(list(counts))])

@@ -15,11 +15,14 @@ from flashschnet_lab.proteins.protein import Protein
 FOURIER_ORDERS = 3
 """Highest multiple of a dihedral angle in the Fourier series."""
 
+WIDTHS = {"bonds": 2, "angles": 2, "dihedrals": 1 + 2 * FOURIER_ORDERS}
+"""Parameters per term of each family."""
+
 Key = tuple[str, tuple[int, ...]]
 """Term name and bead types, in either direction; no types at all means any."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PriorTable:
     """Prior parameters for every kind of term.
 
@@ -52,11 +55,18 @@ class PriorTable:
 
     @staticmethod
     def from_json(text: str) -> PriorTable:
-        """Inverse of `to_json`."""
+        """Inverse of `to_json`.
+
+        Raises:
+            ValueError, KeyError, TypeError: the text is something else.
+        """
         values = json.loads(text)
 
-        def rows(name: str) -> dict[Key, tuple[float, ...]]:
-            return {(term, tuple(types)): tuple(row) for term, types, row in values[name]}
+        def rows(family: str) -> dict[Key, tuple[float, ...]]:
+            for term, _, row in values[family]:
+                if len(row) != WIDTHS[family]:
+                    raise ValueError(f"{term} needs {WIDTHS[family]} numbers, not {len(row)}")
+            return {(term, tuple(types)): tuple(row) for term, types, row in values[family]}
 
         return PriorTable(
             rows("bonds"),
@@ -79,8 +89,7 @@ class PriorTable:
                 become a silent zero.)
         """
         table = self._families()[family]
-        width = {"bonds": 2, "angles": 2, "dihedrals": 1 + 2 * FOURIER_ORDERS}[family]
-        found = np.zeros((len(terms), width))
+        found = np.zeros((len(terms), WIDTHS[family]))
         for row, (term, beads) in enumerate(zip(terms, indices, strict=True)):
             types = tuple(int(t) for t in protein.bead_types[beads])
             keys = ((term, types), (term, types[::-1]), (term, ()))

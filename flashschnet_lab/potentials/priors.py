@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from flashschnet_kernels.priors import reference as terms
 from torch import Tensor, nn
 
+from flashschnet_kernels.priors import reference as terms
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.potentials.batch import Batch, sum_per_molecule
 from flashschnet_lab.potentials.prior_table import PriorTable
@@ -39,13 +39,12 @@ class Priors(nn.Module):
         resolved = {id(p): _resolve(table, p) for p in proteins}
         per_molecule = [resolved[id(p)] for p in proteins]
         self.counts = {f: [len(r[f][0]) for r in per_molecule] for f in FAMILIES}
-        self.term_names: dict[str, list[str]] = {}
+        self._names = [{f: r[f][2] for f in FAMILIES} for r in per_molecule]
         for family in FAMILIES:
             index = batch.lay_out([torch.from_numpy(r[family][0]) for r in per_molecule])
             values = np.concatenate([r[family][1] for r in per_molecule])
             self.register_buffer(f"{family}_index", index, persistent=False)
             self.register_buffer(f"{family}_values", torch.from_numpy(values), persistent=False)
-            self.term_names[family] = [name for r in per_molecule for name in r[family][2]]
 
     def forward(self, positions: Tensor) -> dict[str, Tensor]:
         """Return the energy of each family, [molecules] float64 in kcal/mol, from [beads, 3]."""
@@ -53,6 +52,10 @@ class Priors(nn.Module):
             family: sum_per_molecule(values, self.counts[family])
             for family, values in self.per_term(positions).items()
         }
+
+    def term_names(self, family: str) -> list[str]:
+        """Return the name of every term of a family, in the order of `per_term`."""
+        return [name for names in self._names for name in names[family]]
 
     def per_term(self, positions: Tensor) -> dict[str, Tensor]:
         """Return the energy of every single term of each family, [terms]."""
@@ -90,7 +93,7 @@ def _resolve(
     }
     pairs = topology.repulsion
     sigma = table.sigma[protein.bead_types[pairs[:, 0]], protein.bead_types[pairs[:, 1]]]
-    if np.any(sigma <= 0):
+    if not np.all(sigma > 0.0):
         i, j = pairs[int(np.argmin(sigma))]
         raise UserError(
             f"the prior has no repulsion range for {protein.label(int(i))} with "

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 import torch
-from flashschnet_kernels.radial_basis.reference import exp_normal_basis, gaussian_basis
 from torch import Tensor, nn
+
+from flashschnet_kernels.radial_basis.reference import exp_normal_basis, gaussian_basis
 
 
 class GaussianBasis(nn.Module):

@@ -16,11 +16,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-import torch
-from flashschnet_kernels.message_passing.reference import pass_messages
-from flashschnet_kernels.radial_basis.reference import cosine_envelope
 from torch import Tensor, nn
 
+from flashschnet_kernels.message_passing.reference import pass_messages
+from flashschnet_kernels.radial_basis.reference import cosine_envelope
 from flashschnet_lab.potentials.radial import RADIAL_BASES
 
 
@@ -33,10 +32,13 @@ class SchNetShape:
         hidden: width of the bead features x.
         channels: width of filters and messages.
         blocks: number of interaction blocks.
-        radial_functions: size of the radial basis.
+        radial_functions: size of the radial basis, at least 2.
         radial_basis: "exp_normal" or "gaussian".
         cutoff: interaction range in angstrom.
         output_widths: hidden widths of the output network.
+
+    Raises:
+        ValueError: an unknown radial basis, or one too small.
     """
 
     types: int = 25
@@ -53,6 +55,8 @@ class SchNetShape:
             raise ValueError(
                 f"radial_basis {self.radial_basis!r} is unknown; known: {', '.join(RADIAL_BASES)}"
             )
+        if self.radial_functions < 2:
+            raise ValueError(f"radial_functions must be at least 2, not {self.radial_functions}")
 
     def to_dict(self) -> dict[str, object]:
         """Return plain JSON values."""

@@ -8,10 +8,11 @@ cosine envelope of the network's cutoff, so a SchNet with that cutoff can repres
 Priors supply the chain, its chirality and its excluded volume.
 
 Contacts: residues at least three apart along the chain (or in different segments), one of whose
-bead pairs lies within 6 A in the reference structure. Such residues attract through their C-alphas
-and through their C-betas (C-alpha for glycine); backbone N and O closer than 3.5 A attract too (a
-hydrogen bond). All contacts are equally deep; at the default depth the three proteins that come
-with the package keep their fold at 300 K and lose it between 400 and 700 K.
+bead pairs lies within 6 A in the reference structure (8 A in a C-alpha model). Such residues
+attract through their C-alphas and through their C-betas (C-alpha for glycine); backbone N and O
+closer than 3.5 A attract too (a hydrogen bond). All contacts are equally deep; at the default depth
+the three proteins that come with the package keep their fold at 300 K and lose it between 400 and
+700 K.
 
 Sources: Go-type models: Clementi, Nymeyer, Onuchic, J. Mol. Biol. 298, 937 (2000); Gaussian
 contact wells: Lammert, Schug, Onuchic, Proteins 77, 881 (2009).
@@ -24,15 +25,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from flashschnet_kernels.priors.reference import distances
-from flashschnet_kernels.radial_basis.reference import cosine_envelope
 from torch import Tensor, nn
 
+from flashschnet_kernels.priors.reference import distances
+from flashschnet_kernels.radial_basis.reference import cosine_envelope
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.potentials.batch import Batch, sum_per_molecule
 from flashschnet_lab.proteins.protein import Protein
 
-CONTACT_DISTANCE = 6.0
+CONTACT_DISTANCE = {"five_bead": 6.0, "ca": 8.0}
 HYDROGEN_BOND_DISTANCE = 3.5
 SEQUENCE_SEPARATION = 3
 NARROW_WIDTH, WIDE_WIDTH, NARROW_SHARE = 0.8, 3.0, 0.6
@@ -41,7 +42,7 @@ DEFAULT_DEPTH = 2.0
 """kcal/mol per contact."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Contacts:
     """Native contacts of one protein.
 
@@ -74,8 +75,7 @@ def native_contacts(protein: Protein, depth: float = DEFAULT_DEPTH) -> Contacts:
     apart |= segments[residue_i] != segments[residue_j]
     i, j = i[apart], j[apart]
     r = np.linalg.norm(x[j] - x[i], axis=1)
-    reach = CONTACT_DISTANCE if protein.mapping == "five_bead" else 8.0
-    near = r < reach
+    near = r < CONTACT_DISTANCE[protein.mapping]
     touching = {
         (int(a), int(b))
         for a, b in zip(
@@ -103,7 +103,7 @@ def native_contacts(protein: Protein, depth: float = DEFAULT_DEPTH) -> Contacts:
 
 
 def _representatives(protein: Protein) -> list[tuple[int, ...]]:
-    """Return per residue the beads that attract: (CA, CB), glycine (CA, CA), C-alpha model (CA,)."""
+    """Return the beads of each residue that attract: (CA, CB), glycine (CA, CA), "ca" (CA,)."""
     beads: list[dict[str, int]] = [{} for _ in protein.residues]
     for bead, (name, residue) in enumerate(
         zip(protein.bead_names, protein.residue_of_bead, strict=True)

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from flashschnet_kernels.neighbors.reference import pairs_within
-from flashschnet_kernels.plan import KernelPlan
 from torch import Tensor, nn
 
+from flashschnet_kernels.neighbors.reference import pairs_within
+from flashschnet_kernels.plan import KernelPlan
 from flashschnet_lab.potentials.batch import Batch, sum_per_molecule
 from flashschnet_lab.potentials.priors import Priors
 from flashschnet_lab.potentials.schnet import SchNet
@@ -41,6 +41,9 @@ class ForceField(nn.Module):
         contacts: structure-based energy, or None.
         plan: which implementation of each operator runs.
         deterministic: on a GPU, sum in an order that never changes (slower). A CPU always does.
+
+    Raises:
+        ValueError: nothing to sum, or a network without the type of every bead.
     """
 
     bead_types: Tensor
@@ -56,6 +59,10 @@ class ForceField(nn.Module):
         deterministic: bool = False,
     ) -> None:
         super().__init__()
+        if priors is None and network is None and contacts is None:
+            raise ValueError("a force field needs priors, a network or contacts")
+        if network is not None and (bead_types is None or len(bead_types) != batch.beads):
+            raise ValueError(f"the network needs the types of all {batch.beads} beads")
         self.batch = batch
         self.priors = priors
         self.network = network
@@ -70,6 +77,9 @@ class ForceField(nn.Module):
 
         Args:
             positions: [beads, 3] or [molecules, beads of one, 3], angstrom.
+
+        Raises:
+            ValueError: positions of another number of beads.
         """
         x = positions.reshape(-1, 3)
         if x.shape[0] != self.batch.beads:
@@ -94,7 +104,7 @@ class ForceField(nn.Module):
 
     def forward(self, positions: Tensor) -> Evaluation:
         """Evaluate energies and forces at positions [beads, 3] or [molecules, beads of one, 3]."""
-        with _deterministic(self.deterministic and positions.is_cuda):
+        with torch.enable_grad(), _deterministic(self.deterministic and positions.is_cuda):
             x = positions.detach().requires_grad_()
             energy = self.energy(x)
             (gradient,) = torch.autograd.grad(energy.sum(), x)

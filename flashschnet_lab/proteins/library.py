@@ -7,7 +7,7 @@ conformations at 300 K. All were computed by this project (see `data/README.md`)
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -45,21 +45,23 @@ def embedded_protein(name: str) -> EmbeddedProtein:
     Raises:
         UserError: no such protein, with the names that there are.
     """
-    path = data_folder() / "proteins" / f"{name.lower()}.json"
-    if not path.is_file():
-        raise UserError(f"no protein {name!r} comes with it; there are {', '.join(embedded_names())}")
-    return read_embedded(path)
+    names = embedded_names()
+    if name.lower() not in names:
+        raise UserError(f"no protein {name!r} comes with the package; there are {', '.join(names)}")
+    return read_embedded(data_folder() / "proteins" / f"{name.lower()}.json")
 
 
 def read_embedded(path: Path) -> EmbeddedProtein:
     """Read one file of the library."""
     values = json.loads(path.read_text(encoding="utf-8"))
-    residues = [Residue(name, number, "", chain, segment)
-                for name, number, chain, segment in values["residues"]]
+    if values["format"] != FORMAT:
+        raise UserError(f"{path} has format {values['format']}; this version reads {FORMAT}")
+    residues = [Residue(*residue) for residue in values["residues"]]
     protein = make_protein(
         values["name"], values["mapping"], residues, np.array(values["reference"])
     )
-    return EmbeddedProtein(protein, np.array(values["starts"]), values["title"])
+    starts = np.array(values["starts"], dtype=np.float64).reshape(-1, protein.beads, 3)
+    return EmbeddedProtein(protein, starts, values["title"])
 
 
 def write_embedded(
@@ -72,7 +74,7 @@ def write_embedded(
         "title": title,
         "mapping": protein.mapping,
         "origin": origin,
-        "residues": [[r.name, r.number, r.chain, r.segment] for r in protein.residues],
+        "residues": [[*astuple(residue)] for residue in protein.residues],
         "reference": np.round(protein.positions, 3).tolist(),
         "starts": np.round(np.asarray(starts, dtype=np.float64), 3).tolist(),
     }

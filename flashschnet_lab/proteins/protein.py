@@ -107,7 +107,7 @@ class Protein:
         """
         identity = {
             "mapping": self.mapping,
-            "residues": [[part.name, part.chain, part.segment] for part in self.residues],
+            "residues": [[part.name, part.segment] for part in self.residues],
             "beads": [*zip(self.bead_names, self.bead_types.tolist(), strict=True)],
         }
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()

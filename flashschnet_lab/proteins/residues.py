@@ -40,17 +40,18 @@ _VARIANTS = {
     "CYS": "CYX CYM CYSH CYS2",
 }
 _MODIFIED = {
-    # modified amino acids of the PDB's chemical component dictionary with an L backbone and a CB
+    # modified amino acids with an L backbone and a CB: names of the PDB's chemical component
+    # dictionary, and LRT (with retinal) and YPL (with palmitic acid) of membrane simulations
     "ARG": "AGM CIR MMO DA2 2MR",
     "ASN": "MEN",
     "ASP": "PHD BFD BHD",
-    "CYS": "CSO CSD CSX CSS CME OCS SMC SEC YCM SCH CAF CAS P1L SNC",
+    "CYS": "CSO CSD CSX CSS CME OCS SMC SEC YCM SCH CAF CAS P1L SNC YPL",
     "GLN": "PCA",
     "GLU": "CGU",
     "GLY": "SAR",
     "HIS": "HIC MHS NEP",
     "LEU": "NLE",
-    "LYS": "MLY MLZ M3L ALY KCX LLP LYR PYL",
+    "LYS": "MLY MLZ M3L ALY KCX LLP LYR PYL LRT",
     "MET": "MSE FME MHO SME",
     "PRO": "HYP",
     "SER": "SEP SAC",

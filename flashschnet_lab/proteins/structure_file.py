@@ -1,8 +1,9 @@
 """Reading structure files: PDB and mmCIF to residues, as the file has them.
 
-Files are read with mdtraj's own PDB and mmCIF parsers, one level below `mdtraj.load`: the latter
-drops occupancies and insertion codes, takes alternate locations in file order, and refuses a file
-whose models differ in their atoms.
+PDB files are read with mdtraj's own parser, one level below `mdtraj.load`: the latter drops
+occupancies and insertion codes, takes alternate locations in file order, and refuses a file whose
+models differ in their atoms. mmCIF files are read with gemmi, because the last mdtraj for Python
+3.10 cannot read them without OpenMM.
 """
 
 from __future__ import annotations
@@ -166,15 +167,14 @@ def _first_pdb_model(text: str) -> tuple[list[str], int]:
 
 
 def _parse_cif(text: str) -> tuple[list[FileResidue], int]:
-    from mdtraj.formats.pdbx.PdbxReader import PdbxReader
+    from gemmi import cif
 
-    blocks: list[Any] = []
-    PdbxReader(io.StringIO(text)).read(blocks)
-    tables = [block.getObj("atom_site") for block in blocks]
-    table = next((table for table in tables if table is not None), None)
+    tables = [block.find_mmcif_category("_atom_site.") for block in cif.read_string(text)]
+    table = next((table for table in tables if len(table)), None)
     if table is None:
         return [], 0
-    rows = [_CifRow(table.getAttributeList(), row) for row in table.getRowList()]
+    columns = [tag.removeprefix("_atom_site.") for tag in table.tags]
+    rows = [_CifRow(columns, [cif.as_string(value) for value in row]) for row in table]
     models = list(dict.fromkeys(row.get("pdbx_PDB_model_num") for row in rows))
     residues = []
     pieces: dict[tuple[str, str], int] = {}
@@ -205,8 +205,8 @@ class _CifRow:
     def get(self, *columns: str) -> str:
         """Return the first of these columns that holds a value, or ""."""
         for column in columns:
-            value = self._values.get(column, ".")
-            if value not in (".", "?"):
+            value = self._values.get(column, "")  # gemmi reads "." and "?" as ""
+            if value:
                 return value
         return ""
 

@@ -37,8 +37,9 @@ class KernelPlan:
     @property
     def name(self) -> str:
         """The short name that the command line takes and measurements record."""
-        changed = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
-        return ",".join(changed) if changed else "reference"
+        chosen = {f.name: getattr(self, f.name) for f in fields(self)}
+        changed = [f"{name}={c}" for name, c in chosen.items() if c != "reference"]
+        return ",".join(changed) or "reference"
 
     def explain(self) -> str:
         """Return one line per operator: what runs, why, and whether it repeats to the bit."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from flashschnet_kernels.priors import reference as terms
-from tests.potentials.mlcg_data import PDB_NAMES, mlcg_prior_table, mlcg_schnet, protein_from_types
 
+from flashschnet_kernels.priors import reference as terms
 from flashschnet_lab.potentials.schnet import SchNetShape
 from flashschnet_lab.proteins.mapping import read_protein
 from flashschnet_lab.system import Model, System, build_force_field
+from tests.potentials.mlcg_data import PDB_NAMES, mlcg_prior_table, mlcg_schnet, protein_from_types
 
 pytestmark = pytest.mark.golden
 RELATIVE = 1e-9
@@ -37,7 +37,7 @@ def test_every_prior_term(shared, name):
     for frame, x in enumerate(positions):
         per_term = np.zeros(len(names))
         for family, values in force_field.priors.per_term(torch.from_numpy(x)).items():
-            labels = force_field.priors.term_names[family]
+            labels = force_field.priors.term_names(family)
             np.add.at(per_term, [names.index(label) for label in labels], values.numpy())
         scale = np.abs(golden[f"{name}_energy_terms"][frame]).max()
         np.testing.assert_allclose(

@@ -27,7 +27,7 @@ def rhodopsin_file() -> Path:
 @pytest.fixture(scope="session")
 def rhodopsin(rhodopsin_file: Path) -> Protein:
     """Its five beads; the retinal sits on a lysine, the palmitoyls on cysteines."""
-    return read_protein(rhodopsin_file, rename={"LRT": "LYS", "YPL": "CYS"})
+    return read_protein(rhodopsin_file)
 
 
 @pytest.fixture

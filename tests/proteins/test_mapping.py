@@ -87,15 +87,18 @@ def test_rhodopsin(rhodopsin: Protein) -> None:
     )
 
 
-def test_an_unknown_residue_in_a_chain_is_named(rhodopsin_file: Path) -> None:
-    with pytest.raises(UserError, match=r'A:LRT 296 is no amino acid .* rename=\{"LRT": "ALA"\}'):
-        read_protein(rhodopsin_file)
+def test_an_unknown_residue_in_a_chain_is_named(rhodopsin_file: Path, tmp_path: Path) -> None:
+    strange = tmp_path / "strange.pdb"
+    strange.write_text(rhodopsin_file.read_text().replace(" LRT ", " QQQ "))
+    with pytest.raises(UserError, match=r'A:QQQ 296 is no amino acid .* rename=\{"QQQ": "ALA"\}'):
+        read_protein(strange)
     with pytest.raises(UserError, match="needs a standard amino acid"):
-        read_protein(rhodopsin_file, rename={"LRT": "XYZ"})
+        read_protein(strange, rename={"QQQ": "XYZ"})
+    assert read_protein(strange, rename={"QQQ": "LYS"}).sequence[295] == "K"
 
 
 def test_ca_mapping(rhodopsin_file: Path, rhodopsin: Protein) -> None:
-    ca = read_protein(rhodopsin_file, "ca", rename={"LRT": "LYS", "YPL": "CYS"})
+    ca = read_protein(rhodopsin_file, "ca")
     five = np.array(rhodopsin.bead_names) == "CA"
     np.testing.assert_array_equal(ca.positions, rhodopsin.positions[five])
     assert ca.beads == 348 and len(ca.topology.bonds) == 347

@@ -27,7 +27,7 @@ def philox(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[int, int])
     c0, c1, c2, c3 = torch.broadcast_tensors(*counter)
     k0, k1 = key
     for _ in range(10):
-        # Products below 2^64 wrap in int64, but shifting and masking still yields their exact words.
+        # Products below 2^64 wrap in int64; shifting and masking still yields their exact words.
         product_0, product_1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
         c0, c1, c2, c3 = (
             ((product_1 >> 32) & _MASK) ^ c1 ^ k0,
@@ -46,7 +46,7 @@ def gaussian_noise(
 
     Args:
         seed: any integer from 0 to 2^64 - 1; it is the key of the generator.
-        replicas: [replicas] int64, the stream of each row, on the device of the result.
+        replicas: [replicas] int64 below 2^32, the stream of each row, on the device of the result.
         first_step: step of the first slice; slice t belongs to step `first_step + t`.
         steps: number of slices.
         beads: beads of one replica.

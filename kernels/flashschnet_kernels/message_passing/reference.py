@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from flashschnet_kernels.aggregation.reference import aggregate
 from torch import Tensor
+
+from flashschnet_kernels.aggregation.reference import aggregate
 
 
 def pass_messages(features: Tensor, filters: Tensor, pairs: Tensor) -> Tensor:

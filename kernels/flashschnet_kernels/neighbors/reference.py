@@ -20,15 +20,19 @@ def pairs_within(positions: Tensor, molecule_sizes: tuple[int, ...], cutoff: flo
         cutoff: in the unit of the positions.
 
     Returns:
-        [2, pairs] int64 with i < j, sorted by i within a molecule. Not differentiable.
+        [2, pairs] int64 with i < j, sorted by i, then j. Not differentiable.
+
+    Raises:
+        RuntimeError: the sizes do not add up to the beads.
     """
     positions = positions.detach()
     if len(set(molecule_sizes)) == 1:
-        return _equal_molecules(positions.view(len(molecule_sizes), -1, 3), cutoff)
+        molecules = positions.view(len(molecule_sizes), molecule_sizes[0], 3)
+        return _equal_molecules(molecules, cutoff)
     found, first = [], 0
-    for size in molecule_sizes:
-        found.append(_equal_molecules(positions[None, first : first + size], cutoff) + first)
-        first += size
+    for molecule in positions.split(list(molecule_sizes)):
+        found.append(_equal_molecules(molecule[None], cutoff) + first)
+        first += len(molecule)
     return torch.cat(found, dim=1)
 
 
