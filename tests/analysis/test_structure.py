@@ -118,8 +118,7 @@ def test_native_contacts_by_hand() -> None:
 def test_native_contacts_of_rhodopsin(rhodopsin_path: Path) -> None:
     from flashschnet_lab.proteins.mapping import read_protein
 
-    rename = {"LRT": "LYS", "YPL": "CYS"}  # with retinal, with palmitic acid
-    protein = read_protein(rhodopsin_path, rename=rename)
+    protein = read_protein(rhodopsin_path)
     alphas = c_alpha_indices(protein)
     assert len(alphas) == len(protein.residues)
     assert {protein.bead_names[index] for index in alphas} == {"CA"}
