@@ -87,8 +87,8 @@ def simulate(
         Optional[str], typer.Option(help="cpu or cuda. Default: the GPU if there is one.")  # noqa: UP045
     ] = None,
     deterministic: Annotated[
-        bool, typer.Option("--deterministic", help="Repeat to the bit on a GPU too (slower).")
-    ] = False,
+        bool, typer.Option(help="Repeat to the bit on a GPU too, at some cost in speed.")
+    ] = True,
     minimise: Annotated[
         bool, typer.Option("--minimise", help="Remove clashes before the first step.")
     ] = False,
@@ -229,6 +229,9 @@ def validate(
     extended: Annotated[int, typer.Option(help="Replicas that start extended.", min=0)] = 64,
     time_ps: Annotated[float, typer.Option("--time", help="Picoseconds of each replica.")] = 100.0,
     temperature: Annotated[float, typer.Option(help="Kelvin.")] = 300.0,
+    teacher: Annotated[
+        bool, typer.Option("--teacher", help="Measure its teacher instead, for comparison.")
+    ] = False,
     device: Annotated[
         Optional[str], typer.Option(help="cpu or cuda. Default: the GPU if there is one.")  # noqa: UP045
     ] = None,
@@ -236,7 +239,7 @@ def validate(
     """Measure whether a model holds its fold and finds it, and write its model card."""
     from flashschnet_lab.training.command import validate_command
 
-    validate_command(model, folded, extended, time_ps, temperature, device)
+    validate_command(model, folded, extended, time_ps, temperature, device, teacher)
 
 
 def _renames(pairs: list[str]) -> dict[str, str]:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
+import typer
 
-from flashschnet_lab.cli import main
+from flashschnet_lab.cli import app, main
 from flashschnet_lab.loading import default_prior
 from flashschnet_lab.proteins.builder import build_chain
 from flashschnet_lab.proteins.library import embedded_protein
 from flashschnet_lab.proteins.mdtraj_io import write_pdb
 from flashschnet_lab.simulation.store import open_trajectory
 
+COMMANDS = {"simulate", "proteins", "doctor", "export", "lab", "distil", "validate"}
 SHORT = ["--device", "cpu", "--replicas", "2", "--steps", "10", "--save-every", "5"]
 
 
@@ -87,9 +89,18 @@ def test_an_extended_chain_is_no_structure(tmp_path, capsys):
     assert "folded structure" in capsys.readouterr().err
 
 
+def test_every_option_has_help():
+    commands = typer.main.get_command(app).commands
+    assert set(commands) == COMMANDS
+    for name, command in commands.items():
+        assert command.help, name
+        for parameter in command.params:
+            assert getattr(parameter, "help", "") or parameter.name == "help", parameter.name
+
+
 def test_lists_and_helps(capsys):
     assert run("proteins") == 0
     assert "chignolin" in capsys.readouterr().out
     assert run("doctor") == 0
-    for command in ("simulate", "export", "lab", "distil", "validate", "doctor", "proteins"):
+    for command in COMMANDS:
         assert run(command, "--help") == 0

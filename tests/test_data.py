@@ -37,10 +37,30 @@ def test_models_come_with_their_proteins(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
+def test_the_readme_says_what_the_files_say(name):
+    readme = data_folder().parent / "README.md"
+    if not readme.is_file():
+        pytest.skip("the package was installed without its README")
+    text = readme.read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("|") and "%" in line]
+    (row,) = [line for line in rows if name in line.lower()]
+    folder = data_folder() / "models" / name
+    validation = json.loads((folder / "validation.json").read_text(encoding="utf-8"))["summary"]
+    error = read_description(folder)["errors"]["held_out"]["force_relative"]
+    assert f"| {error:.1%} |" in row
+    assert f"| {validation['folded']['rmsd_median']} A" in row
+    assert f"x {validation['time_ps']:g} ps)" in row
+    if "extended" in validation:
+        extended = validation["extended"]
+        assert f"{extended['reached_below_3']} of {extended['replicas']} in" in row
+
+
+@pytest.mark.parametrize("name", MODELS)
 def test_cards_say_what_the_files_say(name):
     folder = data_folder() / "models" / name
     validation = json.loads((folder / "validation.json").read_text(encoding="utf-8"))
     card = (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert card == card_text(read_description(folder), validation)
+    teacher = json.loads((folder / "teacher.json").read_text(encoding="utf-8"))
+    assert card == card_text(read_description(folder), validation, teacher)
     assert "not from all-atom data" in card
     assert read_description(folder)["errors"]["held_out"]["force_relative"] < 0.2

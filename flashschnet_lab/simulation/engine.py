@@ -67,7 +67,7 @@ class Settings:
     dtype: str = "float32"
     speed_limit: float = 100.0
     keep_going: bool = False
-    deterministic: bool = False
+    deterministic: bool = True
 
     def __post_init__(self) -> None:
         if not self.temperatures:
@@ -87,6 +87,8 @@ class Settings:
             raise UserError("temperatures are in kelvin, from 0 to 5000")
         if self.friction < 0.0 or (self.integrator == "brownian" and self.friction == 0.0):
             raise UserError(f"a friction of {self.friction:g} per ps cannot work; 1 is usual")
+        if not 0 <= self.first_replica < (1 << 32) - len(self.temperatures):
+            raise UserError(f"first_replica {self.first_replica} must lie between 0 and 2^32")
         if not 0 <= self.seed < 1 << 64:
             raise UserError(f"seed {self.seed} must lie between 0 and 2^64 - 1")
 

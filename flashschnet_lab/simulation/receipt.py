@@ -123,7 +123,12 @@ def describe_device(device: torch.device) -> dict[str, object]:
             "memory_gb": round(properties.total_memory / 1e9, 1),
             "peak_memory_mb": round(torch.cuda.max_memory_allocated(device) / 1e6, 1),
         }
-    return {"type": device.type, "name": platform.machine(), "threads": torch.get_num_threads()}
+    threads = torch.get_num_threads()
+    return {
+        "type": device.type,
+        "name": f"CPU ({platform.machine()}, {threads} threads)",
+        "threads": threads,
+    }
 
 
 def library_versions() -> dict[str, str]:

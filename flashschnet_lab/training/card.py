@@ -7,23 +7,25 @@ from pathlib import Path
 
 from flashschnet_lab.checkpoints.native import read_description
 
-CARD, CURVE, VALIDATION = "MODEL_CARD.md", "training.png", "validation.json"
+CARD, CURVE = "MODEL_CARD.md", "training.png"
+VALIDATION, TEACHER = "validation.json", "teacher.json"
 
 
 def write_card(folder: Path) -> None:
-    """Write `MODEL_CARD.md` of a model folder from its `model.json` and `validation.json`."""
-    description = read_description(folder)
-    path = folder / VALIDATION
-    validation = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    (folder / CARD).write_text(card_text(description, validation), encoding="utf-8")
+    """Write `MODEL_CARD.md` of a model folder from the measurements that it holds."""
+    text = card_text(
+        read_description(folder), _measured(folder / VALIDATION), _measured(folder / TEACHER)
+    )
+    (folder / CARD).write_text(text, encoding="utf-8")
 
 
-def card_text(description: dict, validation: dict | None) -> str:
+def card_text(description: dict, validation: dict | None, teacher: dict | None) -> str:
     """Return a model card as Markdown.
 
     Args:
         description: contents of `model.json` of a distilled model.
         validation: contents of `validation.json`, or None before it was validated.
+        teacher: contents of `teacher.json`, the same simulations with the teacher, or None.
     """
     shape, settings = description["shape"], description["settings"]
     held_out, on_policy = description["errors"]["held_out"], description["errors"]["on_policy"]
@@ -31,8 +33,8 @@ def card_text(description: dict, validation: dict | None) -> str:
         f"# {description['name']}",
         "",
         "A SchNet **distilled from a structure-based (Go-type) teacher, not from all-atom data**:",
-        "it knows one fold, the one it was shown. Use it to learn, to test and to measure speed; do",
-        "not read the real protein's folding mechanism out of it.",
+        "it knows one fold, the one it was shown. Use it to learn, to test and to measure speed;",
+        "do not read the real protein's folding mechanism out of it.",
         "",
         "## What it is",
         f"- Network: {shape['hidden']}/{shape['channels']} channels, {shape['blocks']} blocks, "
@@ -59,7 +61,12 @@ def card_text(description: dict, validation: dict | None) -> str:
         "",
         "## What it does",
     ]
-    lines += _behaviour(validation)
+    if validation is None:
+        lines.append("Not validated yet: `flashschnet validate FOLDER`.")
+    else:
+        lines += _behaviour(validation)
+    if teacher is not None:
+        lines += ["", "### And its teacher, for comparison", *_behaviour(teacher)]
     lines += [
         "",
         "## Long runs",
@@ -94,9 +101,11 @@ def _error_row(name: str, errors: dict) -> str:
     )
 
 
-def _behaviour(validation: dict | None) -> list[str]:
-    if validation is None:
-        return ["Not validated yet: `flashschnet validate FOLDER`."]
+def _measured(path: Path) -> dict | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _behaviour(validation: dict) -> list[str]:
     summary = validation["summary"]
     lines = [
         f"Measured with `{validation['command']}` on {validation['device']}, "
@@ -106,11 +115,12 @@ def _behaviour(validation: dict | None) -> list[str]:
     ]
     if "folded" in summary:
         folded = summary["folded"]
+        fifths = ", ".join(f"{value:g}" for value in folded["rmsd_median_by_fifths"])
         lines.append(
             f"- From the folded state, {folded['replicas']} replicas, second half of the run: "
             f"C-alpha RMSD {folded['rmsd_median']} A (median; 5 % {folded['rmsd_5_percent']}, "
             f"95 % {folded['rmsd_95_percent']}); {folded['share_below_3']:.1%} of the frames below "
-            "3 A."
+            f"3 A. Median by fifths of the run: {fifths} A."
         )
     if "extended" in summary:
         extended = summary["extended"]

@@ -22,11 +22,11 @@ from flashschnet_lab.loading import structure_based_model
 from flashschnet_lab.proteins.library import embedded_names, embedded_protein
 from flashschnet_lab.proteins.protein import Protein
 from flashschnet_lab.simulation.engine import Simulation, resolve_device
+from flashschnet_lab.simulation.receipt import describe_device
 from flashschnet_lab.system import System
-from flashschnet_lab.training.card import CURVE, VALIDATION, draw_curve, write_card
+from flashschnet_lab.training.card import CURVE, TEACHER, VALIDATION, draw_curve, write_card
 from flashschnet_lab.training.distil import SMALL, Distilled, distil, settings_for
 from flashschnet_lab.training.embed import relax
-from flashschnet_lab.training.validate import device_name
 from flashschnet_lab.training.validate import validate as measure
 
 
@@ -57,9 +57,8 @@ def distil_command(
     begun = time.perf_counter()
     with _bar(console) as tell:
         result = distil(teacher, work, settings, device=where, tell=tell)
-    write_distilled(
-        result, teacher, folder, command, time.perf_counter() - begun, device_name(where)
-    )
+    seconds, name = time.perf_counter() - begun, str(describe_device(where)["name"])
+    write_distilled(result, teacher, folder, command, seconds, name)
     shutil.rmtree(work)
     errors = result.held_out
     console.print(
@@ -103,6 +102,7 @@ def validate_command(
     time_ps: float,
     temperature: float,
     device: str | None,
+    teacher: bool,
 ) -> None:
     """Validate a model of a library protein; arguments as the command line's."""
     console, model = Console(), load_model(folder)
@@ -116,7 +116,8 @@ def validate_command(
     )
     if protein is None:
         raise UserError(f"the model in {folder} is of no protein of the library; see `proteins`")
-    system = System(protein, model, protein.positions)
+    moved_by = structure_based_model(protein) if teacher else model
+    system = System(protein, moved_by, protein.positions)
     with _bar(console) as tell:
 
         def watch(simulation: Simulation, share: float) -> None:
@@ -132,10 +133,12 @@ def validate_command(
             watch=watch,
         )
     command = f"flashschnet validate {folder} --folded {folded} --extended {extended} "
-    result.write(folder / VALIDATION, f"{command}--time {time_ps:g}")
+    command += f"--time {time_ps:g}" + " --teacher" * teacher
+    path = folder / (TEACHER if teacher else VALIDATION)
+    result.write(path, command)
     write_card(folder)
     console.print_json(json.dumps(result.summary()))
-    console.print(f"written to {folder / VALIDATION} and the model card")
+    console.print(f"written to {path} and the model card")
 
 
 def reference_protein(structure: str) -> Protein:

@@ -1,6 +1,6 @@
 """The registry of the data folder: every file with SHA-256, origin and licence.
 
-    python -m flashschnet_lab.training.registry
+python -m flashschnet_lab.training.registry
 """
 
 from __future__ import annotations
@@ -39,6 +39,4 @@ def registry_text(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    (data_folder() / "registry.toml").write_text(
-        registry_text(data_folder()), encoding="utf-8"
-    )
+    (data_folder() / "registry.toml").write_text(registry_text(data_folder()), encoding="utf-8")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from flashschnet_lab import __version__
 from flashschnet_lab.analysis.structure import c_alpha_indices, rmsd
 from flashschnet_lab.simulation.engine import Simulation
+from flashschnet_lab.simulation.receipt import describe_device, library_versions
 from flashschnet_lab.system import System
 from flashschnet_lab.training.distil import extended_start
 
@@ -75,6 +74,10 @@ class Validation:
                 "rmsd_median": round(float(median), 2),
                 "rmsd_95_percent": round(float(high), 2),
                 "share_below_3": round(float((late < FOLDED).mean()), 4),
+                "rmsd_median_by_fifths": [
+                    round(float(np.median(part)), 2)
+                    for part in np.array_split(np.array(self.folded), 5)
+                ],
             }
         if self.extended and self.extended[0]:
             reached = np.array(self.extended) < FOLDED  # [frames, replicas]
@@ -90,10 +93,12 @@ class Validation:
 
     def write(self, path: Path, command: str) -> None:
         """Write everything, the summary, and the command that made it, as JSON."""
-        rounded = asdict(self)
-        for name in ("folded", "extended"):
-            rounded[name] = np.round(np.array(rounded[name]), 2).tolist()
-        text = {"command": command, "summary": self.summary(), **rounded}
+        stored = replace(
+            self,
+            folded=np.round(np.array(self.folded), 2).tolist(),
+            extended=np.round(np.array(self.extended), 2).tolist(),
+        )
+        text = {"command": command, "summary": stored.summary(), **asdict(stored)}
         lines = [f' "{key}": {json.dumps(value)}' for key, value in text.items()]
         path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
@@ -157,18 +162,7 @@ def validate(
         extended=found[:, folded:].tolist(),
         failed=len(simulation.failures()),
         ms_per_step=round(1e3 * elapsed / max(1, simulation.state.step), 3),
-        device=device_name(simulation.device),
-        versions={
-            "flashschnet_lab": __version__,
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-        },
+        device=str(describe_device(simulation.device)["name"]),
+        versions=library_versions(),
         made=date.today().isoformat(),
     )
-
-
-def device_name(device: torch.device) -> str:
-    """Return what a device is called: the GPU's name, or the processor and its cores."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"CPU ({platform.machine()}, {torch.get_num_threads()} threads)"

@@ -28,6 +28,17 @@ TOP_LEVEL = {
     "tests",
 }
 MAX_LINES = 500
+NOT_ON_A_BARE_NODE = [
+    "mdtraj",
+    "zarr",
+    "typer",
+    "rich",
+    "matplotlib",
+    "safetensors",
+    "nglview",
+    "ipywidgets",
+    "jupyterlab",
+]
 HEAVY = ("torch", "mdtraj", "zarr", "matplotlib", "nglview", "ipywidgets", "jupyterlab", "IPython")
 
 
@@ -95,3 +106,23 @@ def test_module_keeps_to_its_layer_and_arguments(file: Path) -> None:
     assert environment == [], "a switch is an argument, never an environment variable"
     if PACKAGES[1] in file.parents:
         assert "flashschnet_lab" not in imported, "operators know tensors and no proteins"
+
+
+def test_a_bare_gpu_node_is_enough() -> None:
+    # Potentials, kernels and simulation need torch and numpy, and nothing that reads or draws.
+    program = (
+        f"import sys; sys.path[:] = {sys.path!r}\n"
+        f"for name in {NOT_ON_A_BARE_NODE!r}: sys.modules[name] = None\n"
+        "import flashschnet_lab as fl\n"
+        "from flashschnet_kernels.plan import KernelPlan\n"
+        "from flashschnet_lab.loading import default_prior\n"
+        "protein = fl.build_chain('ALKE', 'helix')\n"
+        "network = fl.SchNet(fl.SchNetShape(hidden=8, channels=8, blocks=1))\n"
+        "system = fl.System(protein, fl.Model('bare', default_prior('five_bead'), network))\n"
+        "simulation = fl.Simulation(system, 2, device='cpu', plan=KernelPlan())\n"
+        "simulation.run(3)\n"
+        "print(simulation.frame().step)"
+    )
+    command = [sys.executable, "-c", program]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "3"
