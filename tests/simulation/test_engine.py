@@ -97,6 +97,7 @@ def test_integrators_run(chain, integrator):
         ({"friction": -1.0}, "friction"),
         ({"integrator": "brownian", "friction": 0.0}, "friction"),
         ({"seed": -1}, "seed"),
+        ({"first_replica": -1}, "first_replica"),
         ({"temperatures": (-3.0,)}, "kelvin"),
         ({"temperatures": ()}, "at least one replica"),
     ],
