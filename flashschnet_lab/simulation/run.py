@@ -93,6 +93,7 @@ def start_run(
         quantise=quantise,
         attributes={"settings": simulation.settings.to_dict(), "model": system.model.name},
     )
+    save_checkpoint(simulation, folder / CHECKPOINT)  # from here on it can always be continued
     return _drive(simulation, folder, writer, steps, watch)
 
 

@@ -91,6 +91,21 @@ def test_nve_receipts_tell_the_drift(chain, tmp_path):
     assert abs(receipt["energy_drift"]["kT_per_ns_per_degree"]) < 100
 
 
+def test_a_full_disk_is_one_clear_error_and_the_run_goes_on(chain, tmp_path, monkeypatch):
+    simulation = simulate(chain)
+
+    def full(*_, **__):
+        raise UserError("cannot write the trajectory: no space left on device")
+
+    with monkeypatch.context() as context:
+        context.setattr("flashschnet_lab.simulation.store.TrajectoryWriter.append", full)
+        with pytest.raises(UserError, match="no space left"):
+            start_run(simulation, tmp_path / "run", 10)
+    assert open_trajectory(tmp_path / "run").frames == 0
+    continue_run(tmp_path / "run", 10, device="cpu")
+    assert open_trajectory(tmp_path / "run").steps[-1] == 10
+
+
 def test_not_a_run_folder(tmp_path):
     with pytest.raises(UserError, match="not a run folder"):
         continue_run(tmp_path, 5)
