@@ -182,21 +182,14 @@ class Simulation:
                 `keep_going` and another replica is still alive.
         """
         self._stop_asked = False
-        if self.reporters and self.state.step == 0 and self._reported < 0:
-            self._report()
-        last = self.state.step + steps
-        while self.state.step < last and not self._stop_asked:
-            self._advance_to(min(last, self._next_pause()))
-            self._check()
-            if self.state.step % self.report_every == 0:
-                self._report()
+        self._run_until(self.state.step + steps)
 
     def iterate(self, steps: int, every: int = 100) -> Iterator[Frame]:
         """Advance by `steps` and yield a frame every `every` steps, for live use."""
         self._stop_asked = False
         last = self.state.step + steps
         while self.state.step < last and not self._stop_asked:
-            self.run(min(every, last - self.state.step))
+            self._run_until(min(last, self.state.step + every))
             yield self.frame()
 
     def stop(self) -> None:
@@ -285,6 +278,15 @@ class Simulation:
             failed_step=never,
             failed_bead=never.clone(),
         )
+
+    def _run_until(self, last: int) -> None:
+        if self.reporters and self.state.step == 0 and self._reported < 0:
+            self._report()
+        while self.state.step < last and not self._stop_asked:
+            self._advance_to(min(last, self._next_pause()))
+            self._check()
+            if self.state.step % self.report_every == 0:
+                self._report()
 
     def _next_pause(self) -> int:
         step = self.state.step
