@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
-import json
 import os
 import platform
 import re
@@ -13,7 +11,6 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -224,33 +221,24 @@ def _driver() -> str | None:
 
 
 def _viewer() -> Viewer:
-    """Compare the frontend that nglview asks for with the one that is installed.
+    """Compare the frontend that nglview asks for with the one that JupyterLab will find."""
+    for package in ("nglview", "jupyter_core"):
+        if importlib.util.find_spec(package) is None:
+            return Viewer(None, None, f"{package} is not installed")
+    from flashschnet_lab.widgets.frontend import (
+        EXTENSION,
+        asked_version,
+        satisfies,
+        shipped_version,
+    )
 
-    Reads nglview's files and does not import it: whoever imports it first decides what it asks for.
-    """
-    spec = importlib.util.find_spec("nglview")
-    if spec is None or spec.origin is None:
-        return Viewer(None, None, "nglview is not installed")
-    frontend = Path(spec.origin).with_name("_frontend.py")
-    asks_for = _assigned_text(frontend, "__frontend_version__") if frontend.is_file() else None
-    folder = Path(sys.prefix, "share", "jupyter", "labextensions", "nglview-js-widgets")
-    manifest = folder / "package.json"
-    if not manifest.is_file():
-        return Viewer(asks_for, None, f"JupyterLab will not find it in {folder}")
-    ships = json.loads(manifest.read_text(encoding="utf-8"))["version"]
-    if asks_for == ships:
+    asks_for, ships = asked_version(), shipped_version()
+    if ships is None:
+        return Viewer(asks_for, None, f"JupyterLab finds no extension {EXTENSION}")
+    if satisfies(ships, asks_for):
         return Viewer(asks_for, ships, "as nglview asks for")
     remark = f"nglview asks for {asks_for}: flashschnet_lab.widgets repairs this when it loads it"
     return Viewer(asks_for, ships, remark)
-
-
-def _assigned_text(path: Path, name: str) -> str | None:
-    """Return the string that a Python file assigns to `name`, without running the file."""
-    for statement in ast.parse(path.read_text(encoding="utf-8")).body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant):
-            if any(isinstance(t, ast.Name) and t.id == name for t in statement.targets):
-                return str(statement.value.value)
-    return None
 
 
 def _cpu_cores() -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from flashschnet_lab.simulation.state import Dynamics, State, kinetic_energy
 
@@ -45,17 +46,7 @@ def langevin_step(state: State, dynamics: Dynamics) -> State:
     v = keep * v + spread * dynamics.noise(state.step)
     kinetic = kinetic_energy(v, dynamics.inverse_mass)
     x = x + half * v
-    energy, forces = dynamics.evaluate(x)
-    v = v + half * dynamics.inverse_mass * forces
-    return replace(
-        state,
-        step=state.step + 1,
-        positions=x,
-        velocities=v,
-        forces=forces,
-        energy=energy,
-        kinetic=kinetic,
-    )
+    return replace(_last_kick(state, dynamics, x, v), kinetic=kinetic)
 
 
 def verlet_step(state: State, dynamics: Dynamics) -> State:
@@ -63,17 +54,8 @@ def verlet_step(state: State, dynamics: Dynamics) -> State:
     half = 0.5 * dynamics.timestep
     v = state.velocities + half * dynamics.inverse_mass * state.forces
     x = state.positions + dynamics.timestep * v
-    energy, forces = dynamics.evaluate(x)
-    v = v + half * dynamics.inverse_mass * forces
-    return replace(
-        state,
-        step=state.step + 1,
-        positions=x,
-        velocities=v,
-        forces=forces,
-        energy=energy,
-        kinetic=kinetic_energy(v, dynamics.inverse_mass),
-    )
+    after = _last_kick(state, dynamics, x, v)
+    return replace(after, kinetic=kinetic_energy(after.velocities, dynamics.inverse_mass))
 
 
 def brownian_step(state: State, dynamics: Dynamics) -> State:
@@ -88,6 +70,15 @@ def brownian_step(state: State, dynamics: Dynamics) -> State:
     x = state.positions + dynamics.timestep * mobility * state.forces + spread * noise
     energy, forces = dynamics.evaluate(x)
     return replace(state, step=state.step + 1, positions=x, forces=forces, energy=energy)
+
+
+def _last_kick(state: State, dynamics: Dynamics, x: Tensor, v: Tensor) -> State:
+    """Return the state at new positions, after the half kick (B) with the forces there."""
+    energy, forces = dynamics.evaluate(x)
+    v = v + 0.5 * dynamics.timestep * dynamics.inverse_mass * forces
+    return replace(
+        state, step=state.step + 1, positions=x, velocities=v, forces=forces, energy=energy
+    )
 
 
 INTEGRATORS: dict[str, Integrator] = {

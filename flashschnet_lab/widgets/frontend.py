@@ -35,7 +35,7 @@ def load_nglview() -> Any:
     """
     shipped = shipped_version()
     if "nglview" not in sys.modules:
-        asked = _asked_version()
+        asked = asked_version()
         if shipped is not None and not satisfies(shipped, asked):
             remedy: Any = ModuleType("nglview._frontend")
             remedy.__frontend_version__ = shipped
@@ -93,10 +93,13 @@ def satisfies(shipped: str, asked: str) -> bool:
     return shipped == asked or shipped.startswith(f"{asked}.")
 
 
-def _asked_version() -> str:
+def asked_version() -> str:
     """Return the version that nglview would ask for, without importing nglview.
 
     An empty string stands for an nglview that keeps its version elsewhere.
+
+    Raises:
+        UserError: nglview is not installed.
     """
     package = importlib.util.find_spec("nglview")
     if package is None or package.origin is None:

@@ -99,7 +99,7 @@ def test_ranges_are_those_of_the_package() -> None:
 
 @pytest.mark.parametrize(
     ("ships", "remark"),
-    [("4.0.1", "as nglview asks for"), ("3.1.5", "repairs"), (None, "will not find it")],
+    [("4.0.1", "as nglview asks for"), ("3.1.5", "repairs"), (None, "finds no extension")],
 )
 def test_halves_of_nglview(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ships: str | None, remark: str
@@ -109,11 +109,13 @@ def test_halves_of_nglview(
     (package / "__init__.py").write_text("raise RuntimeError('the doctor does not import it')")
     (package / "_frontend.py").write_text("__frontend_version__ = '4.0.1'")
     if ships:
-        extension = tmp_path / "share/jupyter/labextensions/nglview-js-widgets"
+        extension = tmp_path / "labextensions/nglview-js-widgets"
         extension.mkdir(parents=True)
         (extension / "package.json").write_text(json.dumps({"version": ships}))
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(
+        "jupyter_core.paths.jupyter_path", lambda folder: [str(tmp_path / folder)]
+    )
     monkeypatch.delitem(sys.modules, "nglview", raising=False)
 
     diagnosis = diagnose()

@@ -65,7 +65,7 @@ def test_a_fixed_nglview_is_left_alone() -> None:
     """When the installed extension is what nglview asks for, its own version module stays."""
     origin = in_a_new_python(
         "from flashschnet_lab.widgets import frontend\n"
-        "frontend.shipped_version = lambda: frontend._asked_version()\n"
+        "frontend.shipped_version = lambda: frontend.asked_version()\n"
         "nglview = frontend.load_nglview()\n"
         "import nglview._frontend\n"
         "print(nglview._frontend.__file__)"
