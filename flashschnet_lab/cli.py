@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from flashschnet_lab.errors import UserError
+
+if TYPE_CHECKING:
+    from flashschnet_kernels.plan import KernelPlan
 
 app = typer.Typer(
     help="Simulate proteins with coarse-grained SchNet potentials, and see why it is fast.",
@@ -39,6 +42,13 @@ class Shape(str, Enum):
 
     extended = "extended"
     helix = "helix"
+
+
+class Stage(str, Enum):
+    """What a measurement times."""
+
+    force = "force"
+    step = "step"
 
 
 class Dtype(str, Enum):
@@ -106,13 +116,9 @@ def simulate(
     ] = None,
 ) -> None:
     """Simulate a protein: a run folder with trajectory, checkpoint, receipt and picture."""
-    from flashschnet_kernels.plan import parse_plan
     from flashschnet_lab.command import run_command, simulation_command
 
-    try:
-        kernel_plan = parse_plan(plan)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    kernel_plan = _plan(plan)
     if restart is not None:
         run_command(restart, steps, plan=kernel_plan, device=device)
         return
@@ -184,6 +190,51 @@ def export(
 
 
 @app.command()
+def bench(
+    protein: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Library name or structure file; may be repeated. Default: chignolin."),
+    ] = None,
+    replicas: Annotated[
+        Optional[list[int]], typer.Option(help="Copies; may be repeated. Default: 4.")  # noqa: UP045
+    ] = None,
+    plan: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(help="Kernel plan; may be repeated. Default: baseline and reference."),
+    ] = None,
+    dtype: Annotated[
+        Optional[list[Dtype]],  # noqa: UP045
+        typer.Option(help="Precision; may be repeated. Default: float32."),
+    ] = None,
+    stage: Annotated[
+        Optional[list[Stage]],  # noqa: UP045
+        typer.Option(help="One force evaluation or a whole step; may be repeated."),
+    ] = None,
+    seconds: Annotated[float, typer.Option(help="Timing of each, about.")] = 2.0,
+    device: Annotated[
+        Optional[str], typer.Option(help="cpu or cuda. Default: the GPU if there is one.")  # noqa: UP045
+    ] = None,
+    out: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(help="JSON file to add the records to; a picture goes beside it."),
+    ] = None,
+) -> None:
+    """Measure kernel plans: force error first, then time and memory."""
+    from flashschnet_lab.measure.command import bench_command
+
+    bench_command(
+        protein or ["chignolin"],
+        replicas or [4],
+        [_plan(name) for name in plan or ["baseline", "reference"]],
+        [d.value for d in dtype or [Dtype.float32]],
+        [s.value for s in stage or [Stage.force]],
+        device=device,
+        seconds=seconds,
+        out=out,
+    )
+
+
+@app.command()
 def lab(
     folder: Annotated[Path, typer.Argument(help="Where your copies of the notebooks go.")] = Path(
         "flashschnet-notebooks"
@@ -240,6 +291,15 @@ def validate(
     from flashschnet_lab.training.command import validate_command
 
     validate_command(model, folded, extended, time_ps, temperature, device, teacher)
+
+
+def _plan(name: str) -> KernelPlan:
+    from flashschnet_kernels.plan import parse_plan
+
+    try:
+        return parse_plan(name)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _renames(pairs: list[str]) -> dict[str, str]:

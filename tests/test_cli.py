@@ -14,7 +14,7 @@ from flashschnet_lab.proteins.library import embedded_protein
 from flashschnet_lab.proteins.mdtraj_io import write_pdb
 from flashschnet_lab.simulation.store import open_trajectory
 
-COMMANDS = {"simulate", "proteins", "doctor", "export", "lab", "distil", "validate"}
+COMMANDS = {"simulate", "proteins", "doctor", "export", "lab", "distil", "validate", "bench"}
 SHORT = ["--device", "cpu", "--replicas", "2", "--steps", "10", "--save-every", "5"]
 
 
@@ -87,6 +87,15 @@ def test_an_extended_chain_is_no_structure(tmp_path, capsys):
     write_pdb(tmp_path / "chain.pdb", build_chain("ACDEFGHIKL"))
     assert run("simulate", "--pdb", "chain.pdb", *SHORT) == 2
     assert "folded structure" in capsys.readouterr().err
+
+
+def test_bench(tmp_path, capsys):
+    quick = ["--replicas", "1", "--seconds", "0.01", "--device", "cpu", "--out", "bench.json"]
+    assert run("bench", *quick) == 0
+    plans = [r["plan"] for r in json.loads((tmp_path / "bench.json").read_text())["records"]]
+    assert plans == ["baseline", "reference"]
+    assert "force error" in capsys.readouterr().out
+    assert run("bench", "--plan", "warp") == 2
 
 
 def test_every_option_has_help():

@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor, nn
 
-from flashschnet_kernels.message_passing.reference import pass_messages
+from flashschnet_kernels.message_passing import IMPLEMENTATIONS
 from flashschnet_kernels.radial_basis.reference import cosine_envelope
 from flashschnet_lab.potentials.radial import RADIAL_BASES
 
@@ -85,11 +85,14 @@ class InteractionBlock(nn.Module):
             nn.Linear(shape.hidden, shape.hidden),
         )
 
-    def forward(self, x: Tensor, rbf: Tensor, envelope: Tensor, pairs: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, rbf: Tensor, envelope: Tensor, links: Tensor, message_passing: str
+    ) -> Tensor:
         """Return the updated features [beads, hidden]."""
         h = self.to_channels(x)  # [beads, channels]
-        filters = self.filter_network(rbf) * envelope[:, None]  # [pairs, channels]
-        messages = pass_messages(h, filters, pairs)  # [beads, channels]
+        filters = self.filter_network(rbf) * envelope[:, None]  # [links, channels]
+        pass_messages = IMPLEMENTATIONS[message_passing].pass_messages
+        messages = pass_messages(h, filters, links)  # [beads, channels]
         return x + self.update(messages)
 
 
@@ -114,7 +117,13 @@ class SchNet(nn.Module):
         self.output = nn.Sequential(*layers, nn.Linear(width, 1, bias=False))
         self.apply(_xavier)
 
-    def forward(self, bead_types: Tensor, positions: Tensor, pairs: Tensor) -> Tensor:
+    def forward(
+        self,
+        bead_types: Tensor,
+        positions: Tensor,
+        pairs: Tensor,
+        message_passing: str = "reference",
+    ) -> Tensor:
         """Return the energy of every bead, [beads], in kcal/mol.
 
         Args:
@@ -122,14 +131,16 @@ class SchNet(nn.Module):
             positions: [beads, 3] in angstrom, float32 or float64 as the weights.
             pairs: [2, pairs] int64, unordered pairs of one molecule; pairs beyond the cutoff
                 contribute nothing, so any superset of the neighbours is allowed.
+            message_passing: implementation of the convolution, as in a `KernelPlan`.
         """
-        displacements = positions.index_select(0, pairs[1]) - positions.index_select(0, pairs[0])
-        r_ij = displacements.norm(dim=1)  # [pairs]
-        rbf = self.radial_basis(r_ij)  # [pairs, functions]
+        links = IMPLEMENTATIONS[message_passing].links(pairs)
+        displacements = positions.index_select(0, links[1]) - positions.index_select(0, links[0])
+        r_ij = displacements.norm(dim=1)  # [links]
+        rbf = self.radial_basis(r_ij)  # [links, functions]
         envelope = cosine_envelope(r_ij, self.shape.cutoff)
         x = self.embedding(bead_types)  # [beads, hidden]
         for block in self.blocks:
-            x = block(x, rbf, envelope, pairs)
+            x = block(x, rbf, envelope, links, message_passing)
         return self.output(x).squeeze(1)
 
 

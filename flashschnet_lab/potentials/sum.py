@@ -94,7 +94,7 @@ class ForceField(nn.Module):
             parts["contacts"] = self.contacts(x)
         if self.network is not None:
             pairs = pairs_within(x, self.batch.sizes, self.network.shape.cutoff)
-            bead_energy = self.network(self.bead_types, x, pairs)
+            bead_energy = self.network(self.bead_types, x, pairs, self.plan.message_passing)
             parts["network"] = sum_per_molecule(bead_energy, self.batch.sizes)
         return parts
 

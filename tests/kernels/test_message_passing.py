@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flashschnet_kernels.message_passing.reference import pass_messages
+from flashschnet_kernels.message_passing import IMPLEMENTATIONS
 
 CHANNELS = 5
 CASES = {  # beads, unordered pairs
@@ -16,6 +16,19 @@ CASES = {  # beads, unordered pairs
     "one bead": (1, []),
     "two molecules": (6, [(0, 1), (1, 2), (3, 4), (3, 5), (4, 5)]),
 }
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+def pass_messages(request):
+    """Every implementation as a function of features, one filter per pair, and pairs."""
+    implementation = IMPLEMENTATIONS[request.param]
+
+    def convolve(features, filters, pairs):
+        links = implementation.links(pairs)
+        rows = torch.cat([filters] * (links.shape[1] // max(1, pairs.shape[1]) or 1))
+        return implementation.pass_messages(features, rows, links)
+
+    return convolve
 
 
 def case(name: str, dtype: torch.dtype = torch.float64):
@@ -42,21 +55,21 @@ def dense(features: torch.Tensor, filters: torch.Tensor, pairs: torch.Tensor) ->
 
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_double_loop(name, dtype):
+def test_double_loop(pass_messages, name, dtype):
     inputs = case(name, dtype)
     found = pass_messages(*inputs)
     assert found.dtype == dtype
     torch.testing.assert_close(found, dense(*inputs))
 
 
-def test_order_and_direction_of_the_pairs_do_not_matter():
+def test_order_and_direction_of_the_pairs_do_not_matter(pass_messages):
     features, filters, pairs = case("all")
     order = torch.randperm(pairs.shape[1], generator=torch.Generator().manual_seed(1))
     turned = pass_messages(features, filters[order], pairs[:, order].flip(0))
     torch.testing.assert_close(turned, pass_messages(features, filters, pairs))
 
 
-def test_molecules_do_not_hear_each_other():
+def test_molecules_do_not_hear_each_other(pass_messages):
     features, filters, pairs = case("two molecules")
     changed = features.clone()
     changed[3:] = 0.0
@@ -65,7 +78,7 @@ def test_molecules_do_not_hear_each_other():
     assert torch.equal(after[3:], torch.zeros(3, CHANNELS, dtype=torch.float64))
 
 
-def test_non_contiguous_input():
+def test_non_contiguous_input(pass_messages):
     features, filters, pairs = case("all")
     inputs = (
         features.repeat(1, 2)[:, ::2],
@@ -78,7 +91,7 @@ def test_non_contiguous_input():
 
 
 @pytest.mark.parametrize("name", ["no pairs", "hub", "two molecules"])
-def test_first_and_second_gradients(name):
+def test_first_and_second_gradients(pass_messages, name):
     features, filters, pairs = case(name)
     inputs = (features.requires_grad_(), filters.requires_grad_())
     assert torch.autograd.gradcheck(lambda h, w: pass_messages(h, w, pairs), inputs)

@@ -10,6 +10,7 @@ import torch
 from flashschnet_kernels import plan as module
 from flashschnet_kernels.plan import (
     IMPLEMENTATIONS,
+    PLANS,
     Implementation,
     KernelPlan,
     available,
@@ -72,7 +73,10 @@ def test_a_changed_operator_is_named_and_explained(with_fast_aggregation):
 
 def test_parse_plan():
     assert parse_plan("reference") == KernelPlan()
-    assert parse_plan(KernelPlan().name) == KernelPlan()
+    assert parse_plan("baseline").message_passing == "edge_list"
+    for name, plan in PLANS.items():
+        assert parse_plan(plan.name) == plan
+        assert plan.name == name
     with pytest.raises(ValueError, match="'quick'.*reference"):
         parse_plan("quick")
 
@@ -80,7 +84,7 @@ def test_parse_plan():
 def test_references_run_everywhere():
     for device in ("cpu", "cuda"):
         rows = available(torch.device(device))
-        assert [row.operator for row in rows] == list(IMPLEMENTATIONS)
+        assert list(dict.fromkeys(row.operator for row in rows)) == list(IMPLEMENTATIONS)
         assert all(row.usable for row in rows if row.implementation == "reference")
 
 

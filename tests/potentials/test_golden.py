@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from flashschnet_kernels.plan import PLANS
 from flashschnet_kernels.priors import reference as terms
 from flashschnet_lab.potentials.schnet import SchNetShape
 from flashschnet_lab.proteins.mapping import read_protein
@@ -59,7 +60,8 @@ def test_structures_map_to_the_same_molecule(shared, name):
 
 @pytest.mark.parametrize("name", SYSTEMS)
 @pytest.mark.parametrize("basis", ["expnormal", "gaussian"])
-def test_network_and_total(shared, name, basis):
+@pytest.mark.parametrize("plan", PLANS)
+def test_network_and_total(shared, name, basis, plan):
     golden = load(shared / "golden/mlcg_schnet_5bead_random.npz")
     folder = shared / "golden/weights_npz"
     shape = SchNetShape(radial_basis={"expnormal": "exp_normal"}.get(basis, basis))
@@ -69,7 +71,9 @@ def test_network_and_total(shared, name, basis):
     protein = protein_from_types(name, golden[f"{name}_atom_types"], positions[0])
     for kind, prior in (("", None), ("total_", table)):
         system = System(protein, Model("golden", prior, network))
-        force_field = build_force_field([system] * len(positions), dtype=torch.float64)
+        force_field = build_force_field(
+            [system] * len(positions), dtype=torch.float64, plan=PLANS[plan]
+        )
         evaluation = force_field(torch.from_numpy(positions))
         energies = golden[f"{name}_energy_{kind}{basis}"]
         np.testing.assert_allclose(evaluation.energy.numpy(), energies, rtol=RELATIVE)

@@ -7,7 +7,12 @@ from torch import Tensor
 from flashschnet_kernels.aggregation.reference import aggregate
 
 
-def pass_messages(features: Tensor, filters: Tensor, pairs: Tensor) -> Tensor:
+def links(pairs: Tensor) -> Tensor:
+    """Return the rows that filters are evaluated on: the pairs themselves, [2, pairs]."""
+    return pairs
+
+
+def pass_messages(features: Tensor, filters: Tensor, links: Tensor) -> Tensor:
     """Return m_i = sum_j filters(r_ij) * features_j over all neighbours j of i.
 
     A filter depends on the distance alone, so each unordered pair carries one row that serves both
@@ -16,12 +21,12 @@ def pass_messages(features: Tensor, filters: Tensor, pairs: Tensor) -> Tensor:
     Args:
         features: [beads, channels].
         filters: [pairs, channels], the envelope included.
-        pairs: [2, pairs] int64, each unordered pair once, no self pairs.
+        links: [2, pairs] int64, each unordered pair once, no self pairs.
 
     Returns:
         [beads, channels].
     """
-    i, j = pairs[0], pairs[1]
+    i, j = links[0], links[1]
     beads = features.shape[0]
     to_i = aggregate(filters * features.index_select(0, j), i, beads)
     return to_i + aggregate(filters * features.index_select(0, i), j, beads)

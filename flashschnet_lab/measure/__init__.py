@@ -1,0 +1,1 @@
+"""Measuring: accuracy first, then time and memory of a plan on a real protein."""

@@ -1,0 +1,69 @@
+"""Peak memory of a function: the bytes of the tensors that it makes and that live at once."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+
+def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
+    """Return the most bytes that tensors made during a call take at once.
+
+    What lived before (weights, positions) is not counted. On a GPU the allocator is asked, which
+    sees the workspaces inside operations too; elsewhere the storages of all results are followed.
+    """
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        function()
+        torch.cuda.synchronize(device)
+        return int(torch.cuda.max_memory_allocated(device) - before)
+    ledger = _Ledger()
+    with ledger:
+        function()
+    return ledger.peak
+
+
+class _Ledger(TorchDispatchMode):
+    """Counts the storages of the tensors that operations return, until they are freed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alive = 0
+        self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(  # noqa: D105
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        arguments = {id(_storage(t)) for t in tree_leaves((args, kwargs)) if _counts(t)}
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if _counts(tensor) and id(_storage(tensor)) not in arguments | self._known:
+                self._enter(_storage(tensor))
+        return result
+
+    def _enter(self, storage: Any) -> None:
+        size, key = storage.nbytes(), id(storage)
+        self._known.add(key)
+        self.alive += size
+        self.peak = max(self.peak, self.alive)
+        weakref.finalize(storage, self._leave, key, size)
+
+    def _leave(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.alive -= size
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, torch.Tensor)
+
+
+def _storage(tensor: Any) -> Any:
+    return tensor.untyped_storage()
