@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ from flashschnet_lab.loading import load_sequence, load_system, trained_model
 from flashschnet_lab.proteins.library import embedded_names, embedded_protein
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.receipt import receipt_table
-from flashschnet_lab.simulation.reporters import Frame
 from flashschnet_lab.simulation.run import Watch, continue_run, new_folder, start_run
 from flashschnet_lab.system import System
 from flashschnet_lab.units import nanoseconds_per_day
@@ -130,23 +129,15 @@ def _progress(console: Console, steps: int) -> Iterator[Watch]:
         yield _watcher(progress, task)
 
 
-def _watcher(progress: Progress, task: Any) -> Callable[[Simulation, Frame], None]:
-    first_step: int | None = None
+def _watcher(progress: Progress, task: Any) -> Watch:
     begun = time.perf_counter()
 
-    def watch(simulation: Simulation, frame: Frame) -> None:
-        nonlocal first_step, begun
-        if first_step is None:
-            # A continued run has no frame at its first step: count from its first report.
-            first_step, begun = frame.step, time.perf_counter()
-        done = frame.step - first_step
-        elapsed = time.perf_counter() - begun
+    def watch(simulation: Simulation, done: int) -> None:
         rate = ""
-        if done and elapsed > 0:
-            speed = nanoseconds_per_day(
-                done / elapsed, simulation.settings.timestep_ps, simulation.replicas
-            )
-            rate = f"{speed:.2f} ns/day"
+        if done:
+            per_second = done / (time.perf_counter() - begun)
+            timestep = simulation.settings.timestep_ps
+            rate = f"{nanoseconds_per_day(per_second, timestep, simulation.replicas):.2f} ns/day"
         progress.update(task, completed=done, rate=rate)
 
     return watch

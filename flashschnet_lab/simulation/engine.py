@@ -296,7 +296,7 @@ class Simulation:
         )
 
     def _advance_to(self, step: int) -> None:
-        advance = INTEGRATORS[self.settings.integrator].step
+        advance = INTEGRATORS[self.settings.integrator]
         state = self.state
         while state.step < step and not self._stop_asked:
             state = guard(state, advance(state, self.dynamics), self.dynamics)

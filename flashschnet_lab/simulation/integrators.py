@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -16,21 +16,7 @@ from torch import Tensor
 from flashschnet_lab.simulation.state import Dynamics, State, kinetic_energy
 
 Step = Callable[[State, Dynamics], State]
-
-
-@dataclass(frozen=True)
-class Integrator:
-    """One way to advance a state by one time step.
-
-    Attributes:
-        step: the pure function.
-        thermostatted: whether it samples a temperature (and draws noise).
-        equation: for receipts and help texts.
-    """
-
-    step: Step
-    thermostatted: bool
-    equation: str
+"""One way to advance a state by one time step."""
 
 
 def langevin_step(state: State, dynamics: Dynamics) -> State:
@@ -81,8 +67,8 @@ def _last_kick(state: State, dynamics: Dynamics, x: Tensor, v: Tensor) -> State:
     )
 
 
-INTEGRATORS: dict[str, Integrator] = {
-    "langevin": Integrator(langevin_step, True, "BAOAB Langevin"),
-    "verlet": Integrator(verlet_step, False, "velocity Verlet (NVE)"),
-    "brownian": Integrator(brownian_step, True, "overdamped Langevin"),
+INTEGRATORS: dict[str, Step] = {
+    "langevin": langevin_step,
+    "verlet": verlet_step,
+    "brownian": brownian_step,
 }

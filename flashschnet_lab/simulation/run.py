@@ -39,7 +39,8 @@ RUN, RECEIPT, PICTURE = "run.json", "receipt.json", "picture.png"
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 FRAMES_IN_PICTURE = 500
 
-Watch = Callable[[Simulation, Frame], None]
+Watch = Callable[[Simulation, int], None]
+"""Called at every stored frame with the simulation and the steps that this run has done."""
 
 
 def new_folder(name: str, parent: Path = Path("runs")) -> Path:
@@ -67,7 +68,7 @@ def start_run(
         folder: must not exist yet.
         steps: time steps.
         quantise: resolution in angstrom at which positions are stored; None keeps float32.
-        watch: called with the simulation and every stored frame.
+        watch: called at every stored frame with the simulation and the steps done in this run.
 
     Raises:
         UserError: the folder exists or cannot be written.
@@ -135,7 +136,7 @@ def _drive(
     steps: int,
     watch: Watch | None,
 ) -> dict[str, object]:
-    saved_at = time.monotonic()
+    saved_at, first_step = time.monotonic(), simulation.state.step
     times: list[float] = []
     energies: list[np.ndarray] = []
 
@@ -145,14 +146,14 @@ def _drive(
         times.append(frame.time_ps)
         energies.append(frame.potential_energy + frame.kinetic_energy)
         if watch is not None:
-            watch(simulation, frame)
+            watch(simulation, frame.step - first_step)
         if time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             writer.flush()  # first the frames, then the checkpoint that counts on them
             save_checkpoint(simulation, folder / CHECKPOINT)
             saved_at = time.monotonic()
 
     simulation.reporters.append(report)
-    first_step, begun = simulation.state.step, time.perf_counter()
+    begun = time.perf_counter()
     problem: SimulationStopped | None = None
     with writer, _stop_on_signals(simulation) as signals:
         try:

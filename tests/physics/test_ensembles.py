@@ -58,7 +58,7 @@ def oscillators(integrator: str, timestep: float, friction: float, steps: int, s
     state = State(0, x, v, forces, energy, kinetic, never, never)
     squared, kinetic_sum, kept = torch.zeros((), dtype=torch.float64), 0.0, 0
     for _ in range(steps):
-        state = INTEGRATORS[integrator].step(state, dynamics)
+        state = INTEGRATORS[integrator](state, dynamics)
         if state.step > skip:
             squared += state.positions.square().mean()
             kinetic_sum += state.kinetic.sum().item() / math.prod(shape)
