@@ -275,7 +275,11 @@ def distil(
 
 @app.command()
 def validate(
-    model: Annotated[Path, typer.Argument(help="Model folder of a protein of the library.")],
+    model: Annotated[Path, typer.Argument(help="Folder of a distilled model.")],
+    structure: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(help="Structure it was distilled from; not needed for the library."),
+    ] = None,
     folded: Annotated[int, typer.Option(help="Replicas that start folded.", min=0)] = 64,
     extended: Annotated[int, typer.Option(help="Replicas that start extended.", min=0)] = 64,
     time_ps: Annotated[float, typer.Option("--time", help="Picoseconds of each replica.")] = 100.0,
@@ -290,7 +294,7 @@ def validate(
     """Measure whether a model holds its fold and finds it, and write its model card."""
     from flashschnet_lab.training.command import validate_command
 
-    validate_command(model, folded, extended, time_ps, temperature, device, teacher)
+    validate_command(model, structure, folded, extended, time_ps, temperature, device, teacher)
 
 
 def _plan(name: str) -> KernelPlan:

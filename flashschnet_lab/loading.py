@@ -9,7 +9,7 @@ from flashschnet_lab.errors import UserError
 from flashschnet_lab.paths import data_folder
 from flashschnet_lab.potentials.prior_table import PriorTable, load_prior_table
 from flashschnet_lab.potentials.structure_based import DEFAULT_DEPTH, native_contacts
-from flashschnet_lab.proteins.library import embedded_names, embedded_protein
+from flashschnet_lab.proteins.library import embedded_like, embedded_names, embedded_protein
 from flashschnet_lab.proteins.protein import Protein
 from flashschnet_lab.system import Model, System
 
@@ -98,14 +98,8 @@ def load_sequence(
 
     protein = build_chain(sequence, shape, mapping)
     chosen = _given(model) or trained_model(protein) or priors_only_model(protein)
-    native = next(
-        (
-            e.protein.positions
-            for e in map(embedded_protein, embedded_names())
-            if e.protein.fingerprint() == protein.fingerprint()
-        ),
-        None,
-    )
+    known = embedded_like(protein.fingerprint())
+    native = None if known is None else known.protein.positions
     return System(protein, chosen, native)
 
 

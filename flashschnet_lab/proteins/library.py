@@ -51,6 +51,15 @@ def embedded_protein(name: str) -> EmbeddedProtein:
     return read_embedded(data_folder() / "proteins" / f"{name.lower()}.json")
 
 
+def embedded_like(fingerprint: str) -> EmbeddedProtein | None:
+    """Return the protein of the library with a fingerprint, or None."""
+    for name in embedded_names():
+        embedded = embedded_protein(name)
+        if embedded.protein.fingerprint() == fingerprint:
+            return embedded
+    return None
+
+
 def read_embedded(path: Path) -> EmbeddedProtein:
     """Read one file of the library."""
     values = json.loads(path.read_text(encoding="utf-8"))

@@ -62,7 +62,10 @@ def card_text(description: dict, validation: dict | None, teacher: dict | None) 
         "## What it does",
     ]
     if validation is None:
-        lines.append("Not validated yet: `flashschnet validate FOLDER`.")
+        lines.append(
+            "Not validated yet: `flashschnet validate FOLDER` (with `--structure FILE` for a protein "
+            "of your own)."
+        )
     else:
         lines += _behaviour(validation)
     if teacher is not None:

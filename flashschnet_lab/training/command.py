@@ -19,15 +19,17 @@ from flashschnet_lab import __version__
 from flashschnet_lab.checkpoints.native import load_model, save_model
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import structure_based_model
-from flashschnet_lab.proteins.library import embedded_names, embedded_protein
+from flashschnet_lab.proteins.library import embedded_like, embedded_names, embedded_protein
 from flashschnet_lab.proteins.protein import Protein
 from flashschnet_lab.simulation.engine import Simulation, resolve_device
 from flashschnet_lab.simulation.receipt import describe_device
-from flashschnet_lab.system import System
+from flashschnet_lab.system import Model, System
 from flashschnet_lab.training.card import CURVE, TEACHER, VALIDATION, draw_curve, write_card
 from flashschnet_lab.training.distil import SMALL, Distilled, distil, settings_for
 from flashschnet_lab.training.embed import relax
 from flashschnet_lab.training.validate import validate as measure
+
+ROOM_TEMPERATURE = 300.0
 
 
 def distil_command(
@@ -97,6 +99,7 @@ def write_distilled(
 
 def validate_command(
     folder: Path,
+    structure: str | None,
     folded: int,
     extended: int,
     time_ps: float,
@@ -104,18 +107,9 @@ def validate_command(
     device: str | None,
     teacher: bool,
 ) -> None:
-    """Validate a model of a library protein; arguments as the command line's."""
+    """Validate a distilled model; arguments as the command line's."""
     console, model = Console(), load_model(folder)
-    protein = next(
-        (
-            e.protein
-            for e in map(embedded_protein, embedded_names())
-            if e.protein.fingerprint() == model.only_for
-        ),
-        None,
-    )
-    if protein is None:
-        raise UserError(f"the model in {folder} is of no protein of the library; see `proteins`")
+    protein = _validated_protein(folder, model, structure)
     moved_by = structure_based_model(protein) if teacher else model
     system = System(protein, moved_by, protein.positions)
     with _bar(console) as tell:
@@ -132,13 +126,28 @@ def validate_command(
             device=device,
             watch=watch,
         )
-    command = f"flashschnet validate {folder} --folded {folded} --extended {extended} "
-    command += f"--time {time_ps:g}" + " --teacher" * teacher
+    command = f"flashschnet validate {folder}" + " --structure FILE" * (structure is not None)
+    command += f" --folded {folded} --extended {extended} --time {time_ps:g}"
+    command += f" --temperature {temperature:g}" * (temperature != ROOM_TEMPERATURE)
+    command += " --teacher" * teacher
     path = folder / (TEACHER if teacher else VALIDATION)
     result.write(path, command)
     write_card(folder)
     console.print_json(json.dumps(result.summary()))
     console.print(f"written to {path} and the model card")
+
+
+def _validated_protein(folder: Path, model: Model, structure: str | None) -> Protein:
+    """Return the native protein of a model: of a structure file, or of the library."""
+    if structure is not None:
+        return reference_protein(structure)
+    known = embedded_like(model.only_for)
+    if known is None:
+        raise UserError(
+            f"the model in {folder} is of no protein of the library; name the structure that it "
+            "was distilled from with --structure FILE"
+        )
+    return known.protein
 
 
 def reference_protein(structure: str) -> Protein:

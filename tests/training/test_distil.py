@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from flashschnet_lab.loading import priors_only_model, structure_based_model
 from flashschnet_lab.proteins.library import embedded_protein
 from flashschnet_lab.system import System, build_force_field
 from flashschnet_lab.training import distil as module
-from flashschnet_lab.training.command import write_distilled
+from flashschnet_lab.training.command import validate_command, write_distilled
 from flashschnet_lab.training.data import label
 from flashschnet_lab.training.distil import DistilSettings, distil, ladder, ladder_starts
 from flashschnet_lab.training.force_matching import learning_rate
@@ -124,3 +125,20 @@ def test_learning_rate_rises_then_falls():
     assert max(rates) == pytest.approx(1e-3)
     assert rates[0] < 1e-4
     assert rates[-1] == pytest.approx(1e-5, rel=0.01)
+
+
+def test_a_model_of_a_protein_of_one_s_own_is_validated_with_its_structure(
+    teacher, distilled, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("flashschnet_lab.training.command.embedded_like", lambda _: None)
+    folder = tmp_path / "model"
+    write_distilled(distilled, teacher, folder, "flashschnet distil FILE", 1.0, "CPU")
+    arguments = (1, 1, 0.04, 310.0, "cpu", False)
+    with pytest.raises(UserError, match="--structure FILE"):
+        validate_command(folder, None, *arguments)
+    validate_command(folder, "chignolin", *arguments)
+    command = json.loads((folder / "validation.json").read_text())["command"]
+    assert command.endswith("--extended 1 --time 0.04 --temperature 310")
+    assert command in (folder / "MODEL_CARD.md").read_text()
+    with pytest.raises(UserError, match="made for one other protein"):
+        validate_command(folder, "trpcage", *arguments)
