@@ -8,28 +8,45 @@ import pytest
 import torch
 
 from flashschnet_lab.errors import UserError
-from flashschnet_lab.loading import default_prior
+from flashschnet_lab.loading import default_prior, load_system
 from flashschnet_lab.proteins.builder import build_chain
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.restart import read_checkpoint, restore, save_checkpoint
 from flashschnet_lab.system import Model, System
 
+DEVICES = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
+
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("integrator", ["langevin", "verlet", "brownian"])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_fifty_and_fifty_are_a_hundred(tiny, same, tmp_path, integrator, dtype):
+def test_fifty_and_fifty_are_a_hundred(tiny, same, tmp_path, integrator, dtype, device):
     settings = {"integrator": integrator, "dtype": dtype, "seed": 11}
     if integrator == "brownian":
         settings |= {"friction": 50.0, "timestep_fs": 0.2}
-    whole = Simulation(tiny, 2, [280.0, 320.0], device="cpu", **settings)
+    whole = Simulation(tiny, 2, [280.0, 320.0], device=device, **settings)
     whole.run(100)
-    first = Simulation(tiny, 2, [280.0, 320.0], device="cpu", **settings)
+    first = Simulation(tiny, 2, [280.0, 320.0], device=device, **settings)
     first.run(50)
     save_checkpoint(first, tmp_path / "c")
-    second = restore(tmp_path / "c", tiny, device="cpu")
+    second = restore(tmp_path / "c", tiny, device=device)
     second.run(50)
     assert same(whole.state, second.state)
     assert second.settings == whole.settings
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", ["chignolin", "1enh"])
+def test_trained_models_go_on_to_the_bit(same, tmp_path, name, device):
+    system = load_system(name)
+    steps = 50 if device == "cuda" else 2
+    whole, first = (Simulation(system, 2, device=device, seed=5) for _ in range(2))
+    whole.run(2 * steps)
+    first.run(steps)
+    save_checkpoint(first, tmp_path / "c")
+    second = restore(tmp_path / "c", system, device=device)
+    second.run(steps)
+    assert same(whole.state, second.state)
 
 
 def test_what_a_checkpoint_says(tiny, tmp_path):
