@@ -63,8 +63,8 @@ def card_text(description: dict, validation: dict | None, teacher: dict | None) 
     ]
     if validation is None:
         lines.append(
-            "Not validated yet: `flashschnet validate FOLDER` (with `--structure FILE` for a protein "
-            "of your own)."
+            "Not validated yet: `flashschnet validate FOLDER`, with `--structure FILE` for a "
+            "protein of your own."
         )
     else:
         lines += _behaviour(validation)
