@@ -92,7 +92,15 @@ def simulate(
     integrator: Annotated[Integrator, typer.Option(help="How to move.")] = Integrator.langevin,
     seed: Annotated[int, typer.Option(help="Key of the random streams.", min=0)] = 1,
     dtype: Annotated[Dtype, typer.Option(help="Precision of the state.")] = Dtype.float32,
-    plan: Annotated[str, typer.Option(help="Kernel plan.")] = "reference",
+    plan: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="Kernel plan: reference, baseline, flash (16-bit weights), flash-float32, or a "
+            "list of switches: radial_basis,message_passing,aggregation,quantization. Default: "
+            "flash-float32, or the reference where its kernels cannot run; a restart goes on with "
+            "the plan of its run."
+        ),
+    ] = None,
     device: Annotated[
         Optional[str], typer.Option(help="cpu or cuda. Default: the GPU if there is one.")  # noqa: UP045
     ] = None,
@@ -118,7 +126,7 @@ def simulate(
     """Simulate a protein: a run folder with trajectory, checkpoint, receipt and picture."""
     from flashschnet_lab.command import run_command, simulation_command
 
-    kernel_plan = _plan(plan)
+    kernel_plan = None if plan is None else _plan(plan, device)
     if restart is not None:
         run_command(restart, steps, plan=kernel_plan, device=device)
         return
@@ -195,41 +203,93 @@ def bench(
         Optional[list[str]],  # noqa: UP045
         typer.Option(help="Library name or structure file; may be repeated. Default: chignolin."),
     ] = None,
+    pdb: Annotated[
+        Optional[list[Path]],  # noqa: UP045
+        typer.Option(help="PDB or mmCIF file; may be repeated. Gets a network lent to it."),
+    ] = None,
+    beads: Annotated[
+        Optional[list[int]],  # noqa: UP045
+        typer.Option(help="A molecule of so many beads, packed like a protein; may be repeated."),
+    ] = None,
+    model: Annotated[
+        Optional[Path], typer.Option(help="Model folder for --protein and --pdb.")  # noqa: UP045
+    ] = None,
     replicas: Annotated[
         Optional[list[int]], typer.Option(help="Copies; may be repeated. Default: 4.")  # noqa: UP045
     ] = None,
     plan: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Kernel plan; may be repeated. Default: baseline and reference."),
+        typer.Option(
+            help="Kernel plan, all others compared with the first; may be repeated. "
+            "Default: baseline, reference, flash-float32 and flash. See simulate --help."
+        ),
     ] = None,
+    ladder: Annotated[
+        bool, typer.Option("--ladder", help="The baseline, each switch alone, and together.")
+    ] = False,
     dtype: Annotated[
         Optional[list[Dtype]],  # noqa: UP045
         typer.Option(help="Precision; may be repeated. Default: float32."),
     ] = None,
     stage: Annotated[
         Optional[list[Stage]],  # noqa: UP045
-        typer.Option(help="One force evaluation or a whole step; may be repeated."),
+        typer.Option(help="One force evaluation (default) or a whole step; may be repeated."),
     ] = None,
     seconds: Annotated[float, typer.Option(help="Timing of each, about.")] = 2.0,
     device: Annotated[
         Optional[str], typer.Option(help="cpu or cuda. Default: the GPU if there is one.")  # noqa: UP045
     ] = None,
+    by_stage: Annotated[
+        bool, typer.Option("--by-stage", help="Also show the predicted cost of every stage.")
+    ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also show the operations that take longest.")
+    ] = False,
+    fit: Annotated[
+        Optional[str],  # noqa: UP045
+        typer.Option(
+            help="Measure nothing; show how many replicas fit in this memory: 24GB, 80GiB, or "
+            "device for that of the GPU here."
+        ),
+    ] = None,
     out: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="JSON file to add the records to; a picture goes beside it."),
+        typer.Option(help="JSON file to add the records to; pictures go beside it."),
     ] = None,
 ) -> None:
-    """Measure kernel plans: force error first, then time and memory."""
-    from flashschnet_lab.measure.command import bench_command
+    """Measure kernel plans: force error first, then time and memory beside the IO model.
 
+    Forces are judged against float64 on the same positions, of the network alone and in total. A
+    plan beyond the limit (1e-5 in float32, 1e-9 in float64, 1e-3 with fp16 and 1e-2 with bf16
+    weights) is shown as failing, without a speed.
+
+    Times are medians of repeated calls with the least and the most. Peak memory is that of the
+    tensors of one call. Predicted bytes are what the operations of the plan must read and write
+    once; the roofline fraction is the least time that they and the FLOPs allow on this machine,
+    whose copy and matrix rates are measured first, over the time measured.
+    """
+    from flashschnet_lab.measure.command import bench_command, find_systems, fit_command
+
+    from flashschnet_kernels.plan import LADDER
+
+    names = plan or (LADDER if ladder else ("baseline", "reference", "flash-float32", "flash"))
+    plans = [_plan(name, device) for name in names]
+    precisions = [d.value for d in dtype or [Dtype.float32]]
+    named = protein or ([] if pdb or beads else ["chignolin"])
+    systems = find_systems(named, pdb or [], beads or [], model)
+    if fit is not None:
+        fit_command(systems, plans, precisions, fit)
+        return
     bench_command(
-        protein or ["chignolin"],
+        systems,
         replicas or [4],
-        [_plan(name) for name in plan or ["baseline", "reference"]],
-        [d.value for d in dtype or [Dtype.float32]],
+        plans,
+        precisions,
         [s.value for s in stage or [Stage.force]],
         device=device,
         seconds=seconds,
+        by_stage=by_stage,
+        profile=profile,
         out=out,
     )
 
@@ -297,11 +357,12 @@ def validate(
     validate_command(model, structure, folded, extended, time_ps, temperature, device, teacher)
 
 
-def _plan(name: str) -> KernelPlan:
+def _plan(name: str, device: str | None) -> KernelPlan:
     from flashschnet_kernels.plan import parse_plan
+    from flashschnet_lab.simulation.engine import resolve_device
 
     try:
-        return parse_plan(name)
+        return parse_plan(name, resolve_device(device).type)
     except ValueError as error:
         raise UserError(str(error)) from error
 

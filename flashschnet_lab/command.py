@@ -34,7 +34,7 @@ def simulation_command(
     replicas: int,
     steps: int,
     temperature: float,
-    plan: KernelPlan,
+    plan: KernelPlan | None,
     device: str | None,
     minimise: bool,
     save_every: int,
@@ -66,7 +66,7 @@ def simulation_command(
     _conclude(receipt, folder, console)
 
 
-def run_command(folder: Path, steps: int, *, plan: KernelPlan, device: str | None) -> None:
+def run_command(folder: Path, steps: int, *, plan: KernelPlan | None, device: str | None) -> None:
     """Go on with the run of a folder for so many steps and show what came of it."""
     console = Console()
     with _progress(console, steps) as watch:

@@ -10,7 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from flashschnet_kernels.plan import KernelPlan
+from flashschnet_kernels.plan import REFERENCE, KernelPlan, check_usable
+from flashschnet_kernels.quantization.calibration import calibrate
+from flashschnet_kernels.quantization.linear import quantize_linear_layers
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.potentials.batch import Batch
 from flashschnet_lab.potentials.prior_table import PriorTable
@@ -20,6 +22,8 @@ from flashschnet_lab.potentials.structure_based import Contacts, StructureBased
 from flashschnet_lab.potentials.sum import ForceField
 from flashschnet_lab.proteins.protein import Protein
 
+CALIBRATION_BEADS = 300
+CALIBRATION_COPIES = 2
 NETWORK_TYPES = ("five_bead", "per_bead")
 
 
@@ -115,12 +119,15 @@ def build_force_field(
             may their native contacts; priors and network must be the same for all.
         device: where it runs.
         dtype: float32 or float64 of positions and weights.
-        plan: implementation of every operator.
+        plan: implementation of every operator; default the reference.
         deterministic: see `ForceField`.
 
     Raises:
-        UserError: models that do not mix, or a network that has no row for a bead.
+        UserError: models that do not mix, a network that has no row for a bead, or a plan that
+            cannot run on the device.
     """
+    plan = plan or REFERENCE
+    _check_plan(plan, torch.device(device), dtype, deterministic)
     batch = Batch(tuple(s.protein.beads for s in systems))
     models = list({id(s.model): s.model for s in systems}.values())
     _check_alike(models)
@@ -134,8 +141,55 @@ def build_force_field(
     if first.network is not None:
         network = copy.deepcopy(first.network).requires_grad_(False)
         types = torch.cat([torch.from_numpy(_network_types(s)) for s in systems])
+        if plan.quantization != "none":
+            network = quantized_network(network, systems[0], plan.quantization)
     force_field = ForceField(batch, priors, network, types, contacts, plan, deterministic)
     return force_field.to(device=device, dtype=dtype).eval()
+
+
+def quantized_network(network: SchNet, system: System, quantization: str) -> SchNet:
+    """Return the network with all linear layers in 16 bit, calibrated on one protein.
+
+    The calibration sees the native conformation (the start, where none is known) and small random
+    displacements of it, at most `CALIBRATION_BEADS` beads: always the same, so that a restarted
+    simulation gets the same weights.
+
+    Args:
+        network: in float32; it stays as it is.
+        system: the protein and its bead types.
+        quantization: "fp16" or "bf16".
+    """
+    dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}[quantization]
+    native = system.protein.positions if system.reference is None else system.reference
+    native = native[:CALIBRATION_BEADS]
+    noise = np.random.default_rng(0).normal(0.0, 0.2, (CALIBRATION_COPIES, *native.shape))
+    x = torch.from_numpy(native + noise).float()
+    types = torch.from_numpy(_network_types(system))[:CALIBRATION_BEADS]
+    batch = Batch((len(native),) * CALIBRATION_COPIES)
+    alone = ForceField(batch, network=network, bead_types=types.repeat(CALIBRATION_COPIES))
+    seen = calibrate(network, [lambda: alone.energy(x)])
+    quantized = quantize_linear_layers(network, dtype, seen)
+    assert isinstance(quantized, SchNet)
+    return quantized
+
+
+def _check_plan(
+    plan: KernelPlan, device: torch.device, dtype: torch.dtype, deterministic: bool
+) -> None:
+    """Refuse a plan that cannot do what is asked of it."""
+    try:
+        check_usable(plan, device)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if plan.message_passing == "triton" and dtype != torch.float32:
+        raise UserError("the fused convolution works in float32; use --plan reference for float64")
+    if plan.quantization != "none" and dtype != torch.float32:
+        raise UserError(f"quantization={plan.quantization} is for float32 runs, not {dtype}")
+    if deterministic and device.type == "cuda" and plan.atomic:
+        raise UserError(
+            f"plan {plan.name!r} adds atomically, so a run cannot repeat to the bit; switch "
+            "aggregation on too, or ask for deterministic=False"
+        )
 
 
 def _check_alike(models: Sequence[Model]) -> None:

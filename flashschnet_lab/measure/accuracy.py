@@ -3,24 +3,85 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from flashschnet_kernels.plan import KernelPlan
+from flashschnet_lab.measure.stages import choice
 from flashschnet_lab.system import System, build_force_field
 
-LIMITS = {"float32": 1e-4, "float64": 1e-9}
-"""Largest relative force error with which a plan may show a speed, by precision."""
+LIMITS = {"float64": 1e-9, "float32": 1e-5, "fp16": 1e-3, "bf16": 1e-2}
+"""Largest relative force error with which a plan may show a speed, by its coarsest arithmetic."""
+
+JUDGED_REPLICAS = 4
+"""Replicas whose forces are computed again in float64: first, last, and between."""
+
+
+def force_limit(plan: object, precision: str) -> float:
+    """Return the largest force error that a plan may have in a precision."""
+    quantization = choice(plan, "quantization")
+    return LIMITS[precision if quantization == "none" else quantization]
 
 
 def force_error(systems: Sequence[System], positions: Tensor, forces: Tensor) -> float:
     """Return |F - F64| / |F64|, the norms over all beads.
+
+    One molecule at a time, so that float64 needs little memory.
 
     Args:
         systems: the molecules, in order.
         positions: [molecules, beads, 3] in angstrom, on any device.
         forces: what is judged, shape of `positions`, kcal/mol/A.
     """
-    exact = build_force_field(systems, device=positions.device, dtype=torch.float64)
-    reference = exact(positions.double()).forces
-    return float((forces.double() - reference).norm() / reference.norm())
+    of, wrong, norm = None, 0.0, 0.0
+    for number, system in enumerate(systems):
+        if of is not system:
+            exact = build_force_field([system], device=positions.device, dtype=torch.float64)
+            of = system
+        reference = exact(positions[number].double()).forces
+        wrong += float((forces[number].double() - reference).square().sum())
+        norm += float(reference.square().sum())
+    return (wrong / norm) ** 0.5
+
+
+def total_force_error(system: System, positions: Tensor, forces: Tensor) -> float:
+    """Return the force error of replicas of one system, judged on a few of them.
+
+    Priors dominate the norm of the total force, so this error flatters the network.
+
+    Args:
+        system: protein and model.
+        positions: [replicas, beads, 3] in angstrom.
+        forces: what is judged, shape of `positions`.
+    """
+    judged = _judged(len(positions))
+    return force_error([system] * len(judged), positions[judged], forces[judged])
+
+
+def network_force_error(system: System, positions: Tensor, plan: KernelPlan) -> float | None:
+    """Return the force error of the network alone, or None for a model without one.
+
+    The plan evaluates all replicas at once, as a simulation does; a few of them are judged.
+
+    Args:
+        system: protein and model.
+        positions: [replicas, beads, 3] in angstrom; their dtype and device are judged.
+        plan: what is judged.
+    """
+    if system.model.network is None:
+        return None
+    bare = replace(system, model=replace(system.model, prior=None, contacts=None))
+    force_field = build_force_field(
+        [bare] * len(positions), device=positions.device, dtype=positions.dtype, plan=plan
+    )
+    forces = force_field(positions).forces
+    del force_field
+    return total_force_error(bare, positions, forces)
+
+
+def _judged(replicas: int) -> list[int]:
+    """Return a few replicas, spread over the batch."""
+    few = min(JUDGED_REPLICAS, replicas)
+    return [round(k * (replicas - 1) / max(1, few - 1)) for k in range(few)]

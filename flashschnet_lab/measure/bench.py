@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from flashschnet_kernels.neighbors.reference import pairs_within
 from flashschnet_kernels.plan import KernelPlan
-from flashschnet_lab.measure.accuracy import LIMITS, force_error
-from flashschnet_lab.measure.memory import peak_bytes
+from flashschnet_lab.measure.accuracy import force_limit, network_force_error, total_force_error
+from flashschnet_lab.measure.bytes import (
+    StageCost,
+    predicted_bytes,
+    predicted_flops,
+    predicted_peak_bytes,
+    sizes_of,
+    stage_costs,
+)
+from flashschnet_lab.measure.memory import kept_bytes, peak_bytes
+from flashschnet_lab.measure.profile import Share, profile
+from flashschnet_lab.measure.roofline import arithmetic_of, least_seconds, measure_ceilings
 from flashschnet_lab.measure.timing import time_calls
+from flashschnet_lab.measure.work import directed_edges
 from flashschnet_lab.simulation.engine import Simulation
+from flashschnet_lab.simulation.guards import SimulationStopped
 from flashschnet_lab.simulation.receipt import describe_device, library_versions
 from flashschnet_lab.system import System
 from flashschnet_lab.units import nanoseconds_per_day
@@ -49,32 +60,55 @@ class Work:
 def measure(work: Work, device: torch.device, seconds: float = 2.0) -> dict[str, object]:
     """Return the record of one measurement, plain JSON values.
 
-    A plan whose force error is above `LIMITS` gets a record without times: "failed" says why.
+    A plan that is not exact enough gets a record without times, and so does one that runs out of
+    memory or loses a replica: "failed" says why. Its errors are those of the total force
+    ("force_error") and of the network alone ("network_force_error"); both must be within
+    `accuracy.force_limit`.
 
     Args:
         work: what.
         device: where.
         seconds: about so long for the timing.
     """
-    simulation = Simulation(
-        work.system,
-        work.replicas,
-        device=device,
-        plan=work.plan,
-        dtype=work.precision,
-        deterministic=False,
-    )
-    simulation.run(WARM_UP_STEPS)
+    record = _description(work, device)
+    try:
+        _measure(work, device, seconds, record)
+    except SimulationStopped as error:
+        record["failed"] = f"unstable: {error}"
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        record["failed"] = "out of memory"
+    if "failed" in record:
+        for name in ("ms", "calls", "peak_bytes"):
+            record.pop(name, None)
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    return record
+
+
+def _measure(work: Work, device: torch.device, seconds: float, record: dict[str, object]) -> None:
+    """Add to the record what can be measured."""
+    simulation, resident = kept_bytes(lambda: _warm_simulation(work, device), device)
     state = simulation.state
-    systems = [work.system] * work.replicas
-    record = _description(work, device, _directed_edges(work, simulation))
-    error = force_error(systems, state.positions, state.forces)
-    record["force_error"] = error
-    if not error <= LIMITS[work.precision]:
-        record["failed"] = f"force error above {LIMITS[work.precision]:g}: no speed is shown"
-        return record
+    edges = directed_edges(work.system, state.positions)
+    record["work"] = {**_sizes(work), "directed_edges": edges}
+    errors = {
+        "force_error": total_force_error(work.system, state.positions, state.forces),
+        "network_force_error": network_force_error(work.system, state.positions, work.plan),
+    }
+    record.update({name: error for name, error in errors.items() if error is not None})
+    limit = force_limit(work.plan, work.precision)
+    # "not <=" so that an error that is no number fails too.
+    wrong = [name for name, error in errors.items() if error is not None and not error <= limit]
+    if wrong:
+        names = " and ".join(name.replace("_", " ") for name in reversed(wrong))
+        record["failed"] = f"{names} above {limit:g}: no speed is shown"
+        return
     call, steps = _call(work, simulation)
     record["peak_bytes"] = peak_bytes(call, device)
+    record["resident_bytes"] = resident
     timing = time_calls(call, device, seconds=seconds)
     record["ms"] = {
         name: round(getattr(timing, name) / steps, 4) for name in ("min", "median", "max")
@@ -85,7 +119,58 @@ def measure(work: Work, device: torch.device, seconds: float = 2.0) -> dict[str,
         nanoseconds = nanoseconds_per_day(rate, simulation.settings.timestep_ps, work.replicas)
         record["replica_steps_per_second"] = round(rate * work.replicas, 2)
         record["ns_per_day"] = round(nanoseconds, 3)
-    return record
+    _predict(work, device, edges, timing.median * 1e-3 / steps, record)
+
+
+def profile_work(work: Work, device: torch.device) -> list[Share]:
+    """Return the operations of one evaluation or step, the longest first."""
+    call, steps = _call(work, _warm_simulation(work, device))
+    return [
+        Share(share.name, share.milliseconds / steps, share.launches / steps)
+        for share in profile(call, device)
+    ]
+
+
+def predict(work: Work, edges: int) -> tuple[StageCost, ...]:
+    """Return the predicted cost of every stage of a work with so many directed edges."""
+    network = work.system.model.network
+    return stage_costs(
+        None if network is None else network.shape,
+        sizes_of(work.system, work.replicas, edges),
+        work.plan,
+        precision=work.precision,
+        stage=work.stage,
+    )
+
+
+def _predict(
+    work: Work, device: torch.device, edges: int, seconds: float, record: dict[str, object]
+) -> None:
+    """Add what the IO model predicts, beside the time that was measured."""
+    costs = predict(work, edges)
+    ceilings = measure_ceilings(device, arithmetic_of(work.plan, work.precision, device))
+    least = least_seconds(costs, ceilings)
+    moved = predicted_bytes(costs)
+    record["predicted_bytes"] = moved
+    record["predicted_peak_bytes"] = predicted_peak_bytes(costs)
+    record["predicted_flops"] = predicted_flops(costs)
+    record["predicted_ms"] = round(1e3 * least, 4)
+    record["bandwidth_fraction"] = round(moved / ceilings.bytes_per_second / seconds, 4)
+    record["roofline_fraction"] = round(least / seconds, 4)
+    record["ceilings"] = ceilings.to_dict()
+
+
+def _warm_simulation(work: Work, device: torch.device) -> Simulation:
+    simulation = Simulation(
+        work.system,
+        work.replicas,
+        device=device,
+        plan=work.plan,
+        dtype=work.precision,
+        deterministic=False,
+    )
+    simulation.run(WARM_UP_STEPS)
+    return simulation
 
 
 def _call(work: Work, simulation: Simulation) -> tuple[Callable[[], object], int]:
@@ -96,35 +181,31 @@ def _call(work: Work, simulation: Simulation) -> tuple[Callable[[], object], int
     return lambda: simulation.run(STEPS_PER_CALL), STEPS_PER_CALL
 
 
-def _directed_edges(work: Work, simulation: Simulation) -> int:
-    """Return the directed edges of one replica below the network's cutoff, averaged."""
-    network = work.system.model.network
-    if network is None:
-        return 0
-    positions = simulation.state.positions.reshape(-1, 3)
-    sizes = (work.system.protein.beads,) * work.replicas
-    pairs = pairs_within(positions, sizes, network.shape.cutoff)
-    return int(np.rint(2 * pairs.shape[1] / work.replicas))
+def _sizes(work: Work) -> dict[str, object]:
+    return {
+        "protein": work.system.name,
+        "replicas": work.replicas,
+        "beads": work.system.protein.beads,
+    }
 
 
-def _description(work: Work, device: torch.device, edges: int) -> dict[str, object]:
+def _description(work: Work, device: torch.device) -> dict[str, object]:
     kind = "gpu" if device.type == "cuda" else "cpu"
     return {
         kind: str(describe_device(device)["name"]),
         "versions": library_versions(),
         "commit": commit(),
         "date": date.today().isoformat(),
-        "work": {
-            "protein": work.system.name,
-            "replicas": work.replicas,
-            "beads": work.system.protein.beads,
-            "directed_edges": edges,
-        },
+        "work": {**_sizes(work), "directed_edges": directed_edges(work.system)},
         "model": work.system.model.digest[:12],
         "plan": work.plan.name,
         "precision": work.precision,
         "stage": work.stage,
     }
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def commit() -> str:

@@ -4,18 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import torch
 from rich.console import Console
 
 from flashschnet_kernels.plan import KernelPlan
-from flashschnet_lab.loading import load_system
-from flashschnet_lab.measure.bench import Work, measure
-from flashschnet_lab.measure.report import draw_records, records_tables, write_records
+from flashschnet_lab.errors import UserError
+from flashschnet_lab.measure.bench import Work, measure, predict, profile_work
+from flashschnet_lab.measure.memory_plan import fit_table, parse_memory
+from flashschnet_lab.measure.report import (
+    draw_records,
+    records_tables,
+    stages_table,
+    write_records,
+)
+from flashschnet_lab.measure.roofline import arithmetic_of, draw_roofline, measure_ceilings
+from flashschnet_lab.measure.work import benchmark_system, directed_edges, system_of_beads
 from flashschnet_lab.simulation.engine import resolve_device
+from flashschnet_lab.system import System
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_WIDTH = 150
+"""Columns of the output where it is no terminal."""
+_PROFILED = 15
+
+
+def find_systems(
+    proteins: Sequence[str], files: Sequence[Path], beads: Sequence[int], model: Path | None
+) -> list[System]:
+    """Return what is to be measured: library proteins, structure files, and molecules of a size.
+
+    Raises:
+        UserError: something that is not there, or a model for molecules that have their own.
+    """
+    if model is not None and beads:
+        raise UserError("--model goes with --protein or --pdb; --beads brings a network of its own")
+    named: list[str | Path] = [*proteins, *files]
+    systems = [benchmark_system(which, model) for which in named]
+    return systems + [system_of_beads(number) for number in beads]
 
 
 def bench_command(
-    proteins: Sequence[str],
+    systems: Sequence[System],
     replicas: Sequence[int],
     plans: Sequence[KernelPlan],
     precisions: Sequence[str],
@@ -23,13 +56,15 @@ def bench_command(
     *,
     device: str | None,
     seconds: float,
+    by_stage: bool,
+    profile: bool,
     out: Path | None,
 ) -> None:
-    """Measure every combination, show the table, and keep the records if a file is named."""
-    console, where = Console(), resolve_device(device)
+    """Measure every combination, show the tables, and keep the records if a file is named."""
+    console, where = _console(), resolve_device(device)
     works = [
         Work(system, copies, plan, precision, stage)
-        for system in map(load_system, proteins)
+        for system in systems
         for copies in replicas
         for precision in precisions
         for stage in stages
@@ -37,13 +72,63 @@ def bench_command(
     ]
     records = []
     for number, work in enumerate(works, start=1):
-        with console.status(
-            f"{number}/{len(works)}: {work.replicas} x {work.system.name}, {work.plan.name}"
-        ):
-            records.append(measure(work, where, seconds))
+        with console.status(f"{number}/{len(works)}: {_label(work)}"):
+            record = measure(work, where, seconds)
+        records.append(record)
+        if out is not None:  # at once: a long series that is stopped keeps what it has
+            write_records([record], out)
     for table in records_tables(records):
         console.print(table)
+    for work, record in zip(works, records, strict=True):
+        if by_stage:
+            console.print(_predicted_table(work, where))
+        if profile and "failed" not in record:
+            console.print(_profile_table(work, where))
     if out is not None:
-        write_records(records, out)
-        draw_records(records, out.with_suffix(".png"))
-        console.print(f"added to {out}; picture {out.with_suffix('.png')}")
+        pictures = [out.with_suffix(".png"), out.with_name(f"{out.stem}_roofline.png")]
+        draw_records(records, pictures[0])
+        draw_roofline(records, pictures[1])
+        console.print(f"added to {out}; pictures {pictures[0]} and {pictures[1]}")
+
+
+def fit_command(
+    systems: Sequence[System], plans: Sequence[KernelPlan], precisions: Sequence[str], memory: str
+) -> None:
+    """Show how many replicas of each system fit in a memory, by prediction."""
+    _console().print(fit_table(systems, plans, precisions, parse_memory(memory)))
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=_WIDTH)
+
+
+def _label(work: Work) -> str:
+    return (
+        f"{work.replicas} x {work.system.name}, {work.plan.name}, {work.precision}, "
+        f"one {work.stage}"
+    )
+
+
+def _predicted_table(work: Work, device: torch.device) -> Table:
+    ceilings = measure_ceilings(device, arithmetic_of(work.plan, work.precision, device))
+    return stages_table(predict(work, directed_edges(work.system)), _label(work), ceilings)
+
+
+def _profile_table(work: Work, device: torch.device) -> Table:
+    from rich.table import Table
+
+    shares = profile_work(work, device)
+    whole = sum(share.milliseconds for share in shares)
+    table = Table(title=f"{_label(work)}: {whole:.4g} ms in operations", title_justify="left")
+    table.add_column("operation, measured", no_wrap=True, max_width=80)
+    for name in ("ms", "part", "launches"):
+        table.add_column(name, justify="right")
+    for share in shares[:_PROFILED]:
+        table.add_row(
+            share.name,
+            f"{share.milliseconds:.4g}",
+            f"{share.milliseconds / whole:.0%}",
+            f"{share.launches:.4g}",
+        )
+    return table

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+Result = TypeVar("Result")
 
 
 def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
@@ -28,6 +30,20 @@ def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
     with ledger:
         function()
     return ledger.peak
+
+
+def kept_bytes(function: Callable[[], Result], device: torch.device) -> tuple[Result, int]:
+    """Return the result of a call, and the bytes of tensors made in it that still live after it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        before = torch.cuda.memory_allocated(device)
+        result = function()
+        torch.cuda.synchronize(device)
+        return result, int(torch.cuda.memory_allocated(device) - before)
+    ledger = _Ledger()
+    with ledger:
+        result = function()
+    return result, ledger.alive
 
 
 class _Ledger(TorchDispatchMode):

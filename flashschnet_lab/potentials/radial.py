@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from flashschnet_kernels.radial_basis.parameters import RadialParameters
 from flashschnet_kernels.radial_basis.reference import exp_normal_basis, gaussian_basis
 
 
@@ -29,6 +30,11 @@ class GaussianBasis(nn.Module):
         coefficient = -0.5 / (cutoff / (functions - 1)) ** 2
         self.register_buffer("centres", torch.linspace(0.0, cutoff, functions))
         self.register_buffer("coefficient", torch.tensor(coefficient))
+
+    def numbers(self) -> RadialParameters:
+        """Return what a fused operator needs to know."""
+        widths = (-self.coefficient).expand(len(self.centres))
+        return RadialParameters("gaussian", self.centres, widths, 0.0, self.cutoff)
 
     def forward(self, r_ij: Tensor) -> Tensor:
         """Expand distances [pairs] in angstrom to [pairs, functions]."""
@@ -59,6 +65,10 @@ class ExpNormalBasis(nn.Module):
         beta = (2.0 / functions * (1.0 - start)) ** -2
         self.register_buffer("centres", torch.linspace(start, 1.0, functions))
         self.register_buffer("betas", torch.full((functions,), beta))
+
+    def numbers(self) -> RadialParameters:
+        """Return what a fused operator needs to know."""
+        return RadialParameters("exp_normal", self.centres, self.betas, self.alpha, self.cutoff)
 
     def forward(self, r_ij: Tensor) -> Tensor:
         """Expand distances [pairs] in angstrom to [pairs, functions]."""

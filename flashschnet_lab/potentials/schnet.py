@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass
 
 from torch import Tensor, nn
 
-from flashschnet_kernels.message_passing import IMPLEMENTATIONS
-from flashschnet_kernels.radial_basis.reference import cosine_envelope
+from flashschnet_kernels.plan import REFERENCE, KernelPlan
+from flashschnet_lab.potentials.convolution import Convolution, Neighbors, convolution
 from flashschnet_lab.potentials.radial import RADIAL_BASES
 
 
@@ -85,15 +85,17 @@ class InteractionBlock(nn.Module):
             nn.Linear(shape.hidden, shape.hidden),
         )
 
-    def forward(
-        self, x: Tensor, rbf: Tensor, envelope: Tensor, links: Tensor, message_passing: str
-    ) -> Tensor:
+    def filters(self, rbf: Tensor, envelope: Tensor) -> Tensor:
+        """Return W(r_ij) [links, channels] from basis functions and envelope of every link."""
+        filters: Tensor = self.filter_network(rbf) * envelope[:, None]
+        return filters
+
+    def forward(self, x: Tensor, convolve: Convolution) -> Tensor:
         """Return the updated features [beads, hidden]."""
         h = self.to_channels(x)  # [beads, channels]
-        filters = self.filter_network(rbf) * envelope[:, None]  # [links, channels]
-        pass_messages = IMPLEMENTATIONS[message_passing].pass_messages
-        messages = pass_messages(h, filters, links)  # [beads, channels]
-        return x + self.update(messages)
+        messages = convolve(self, h)  # [beads, channels]
+        updated: Tensor = x + self.update(messages)
+        return updated
 
 
 class SchNet(nn.Module):
@@ -121,26 +123,23 @@ class SchNet(nn.Module):
         self,
         bead_types: Tensor,
         positions: Tensor,
-        pairs: Tensor,
-        message_passing: str = "reference",
+        neighbors: Neighbors,
+        plan: KernelPlan = REFERENCE,
     ) -> Tensor:
         """Return the energy of every bead, [beads], in kcal/mol.
 
         Args:
             bead_types: [beads] int64.
             positions: [beads, 3] in angstrom, float32 or float64 as the weights.
-            pairs: [2, pairs] int64, unordered pairs of one molecule; pairs beyond the cutoff
-                contribute nothing, so any superset of the neighbours is allowed.
-            message_passing: implementation of the convolution, as in a `KernelPlan`.
+            neighbors: which beads see each other, as the plan reads it: [2, pairs] unordered pairs
+                of one molecule, `Edges`, or `Tiles`. Pairs beyond the cutoff contribute nothing, so
+                any superset of the neighbours is allowed.
+            plan: which implementation of each operator runs.
         """
-        links = IMPLEMENTATIONS[message_passing].links(pairs)
-        displacements = positions.index_select(0, links[1]) - positions.index_select(0, links[0])
-        r_ij = displacements.norm(dim=1)  # [links]
-        rbf = self.radial_basis(r_ij)  # [links, functions]
-        envelope = cosine_envelope(r_ij, self.shape.cutoff)
+        convolve = convolution(self.radial_basis, positions, neighbors, plan)
         x = self.embedding(bead_types)  # [beads, hidden]
         for block in self.blocks:
-            x = block(x, rbf, envelope, links, message_passing)
+            x = block(x, convolve)
         return self.output(x).squeeze(1)
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from flashschnet_kernels.neighbors.reference import pairs_within
 from flashschnet_kernels.plan import KernelPlan
+from flashschnet_lab.potentials.convolution import Neighbors
 from flashschnet_lab.potentials.batch import Batch, sum_per_molecule
+from flashschnet_lab.potentials.neighborhood import NeighborFinder, neighbor_finder
 from flashschnet_lab.potentials.priors import Priors
 from flashschnet_lab.potentials.schnet import SchNet
 from flashschnet_lab.potentials.structure_based import StructureBased
@@ -69,6 +70,7 @@ class ForceField(nn.Module):
         self.contacts = contacts
         self.plan = plan or KernelPlan()
         self.deterministic = deterministic
+        self._finder: NeighborFinder | None = None
         types = torch.zeros(0, dtype=torch.int64) if bead_types is None else bead_types
         self.register_buffer("bead_types", types, persistent=False)
 
@@ -93,10 +95,17 @@ class ForceField(nn.Module):
         if self.contacts is not None:
             parts["contacts"] = self.contacts(x)
         if self.network is not None:
-            pairs = pairs_within(x, self.batch.sizes, self.network.shape.cutoff)
-            bead_energy = self.network(self.bead_types, x, pairs, self.plan.message_passing)
+            bead_energy = self.network(self.bead_types, x, self._neighbors(x), self.plan)
             parts["network"] = sum_per_molecule(bead_energy, self.batch.sizes)
         return parts
+
+    def _neighbors(self, positions: Tensor) -> Neighbors:
+        """Return the neighbours in the form that the plan reads."""
+        assert self.network is not None
+        if self._finder is None or self._finder.device != positions.device:
+            cutoff = self.network.shape.cutoff
+            self._finder = neighbor_finder(self.plan, self.batch.sizes, cutoff, positions.device)
+        return self._finder.find(positions)
 
     def energy(self, positions: Tensor) -> Tensor:
         """Return the total energy [molecules] float64 in kcal/mol, differentiable."""
@@ -117,8 +126,12 @@ def _deterministic(wanted: bool) -> Iterator[None]:
     if not wanted or before:
         yield
         return
+    fill = torch.utils.deterministic.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
+    # Kernels write all that is read later; filling their results first would only cost time.
+    torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
+        torch.utils.deterministic.fill_uninitialized_memory = fill
         torch.use_deterministic_algorithms(before)

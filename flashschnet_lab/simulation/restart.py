@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from flashschnet_kernels.plan import KernelPlan
+from flashschnet_kernels.plan import KernelPlan, parse_plan
 from flashschnet_lab import __version__
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.simulation.engine import Simulation, resolve_device
@@ -96,7 +96,7 @@ def restore(
     Args:
         path: written by `save_checkpoint`.
         system: the same protein and model.
-        plan: the same plan as before; default the plan of today's release.
+        plan: the same plan as before, which is also the default.
         device: default the GPU if there is one.
         reporters: as for `Simulation`.
 
@@ -104,10 +104,11 @@ def restore(
         UserError: another model, protein or plan than the checkpoint's, with what differs.
     """
     description, tensors = _read(Path(path))
-    _check(description, system, plan or KernelPlan())
+    device = resolve_device(device)
+    plan = plan or _plan_of(description, device)
+    _check(description, system, plan)
     settings = dict(description["settings"])
     temperatures = settings.pop("temperatures")
-    device = resolve_device(device)
     saved = {name: tensor.to(device) for name, tensor in tensors.items()}
     return Simulation(
         system,
@@ -120,6 +121,14 @@ def restore(
         report_every=description["report_every"],
         **settings,
     )
+
+
+def _plan_of(description: dict, device: torch.device) -> KernelPlan:
+    """Return the plan of a checkpoint, on a device."""
+    try:
+        return parse_plan(description["plan"], device.type)
+    except ValueError as error:
+        raise UserError(f"the checkpoint was made with a plan that is not known: {error}") from error
 
 
 def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass, fields
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
 
 import torch
+
+from flashschnet_kernels.implementations import IMPLEMENTATIONS
 
 
 @dataclass(frozen=True)
 class KernelPlan:
     """The implementation of every operator of a simulation step.
 
-    The default runs every operator as its plain PyTorch reference, on any device.
+    The default runs every operator as its plain PyTorch reference, on any device. `PLANS` and
+    `parse_plan` make the others; a plan is made for a kind of device, "cpu" or "cuda".
 
     Raises:
-        ValueError: an implementation that does not exist, with those that do.
+        ValueError: an implementation that does not exist, or two that do not work together, with
+            what to choose instead.
     """
 
     neighbors: str = "reference"
     radial_basis: str = "reference"
     message_passing: str = "reference"
     aggregation: str = "reference"
+    quantization: str = "none"
     priors: str = "reference"
     langevin: str = "reference"
 
@@ -33,6 +39,49 @@ class KernelPlan:
                     f"operator {field.name} has no implementation {chosen!r}; it has "
                     f"{', '.join(known)}"
                 )
+        self._check_neighbors()
+        if self.fused and self.radial_basis != "reference":
+            raise ValueError(
+                f"message_passing={self.message_passing} computes the radial basis itself; leave "
+                "radial_basis=reference"
+            )
+
+    def _check_neighbors(self) -> None:
+        """Refuse lists that an operator cannot read."""
+        needed = None
+        if self.message_passing == "triton":
+            needed = "tiles"
+        elif self.message_passing == "cpu" or self.aggregation != "reference":
+            needed = "verlet"
+        if needed and self.neighbors != needed:
+            raise ValueError(
+                f"message_passing={self.message_passing} with aggregation={self.aggregation} reads "
+                f"neighbors={needed}, not {self.neighbors}"
+            )
+        if self.neighbors == "tiles" and needed != "tiles":
+            raise ValueError("neighbors=tiles is read by message_passing=triton alone")
+
+    @property
+    def fused(self) -> bool:
+        """Whether the convolution is one pass that keeps nothing per pair and feature."""
+        return self.message_passing in ("triton", "cpu")
+
+    @property
+    def atomic(self) -> bool:
+        """Whether sums on a GPU are made atomically, so that last bits change from run to run."""
+        adds = "triton" in (self.message_passing, self.radial_basis)
+        return adds and self.aggregation == "reference"
+
+    @property
+    def switches(self) -> tuple[str, ...]:
+        """The flash techniques that are on, in the order of `SWITCHES`."""
+        on = {
+            "radial_basis": self.radial_basis != "reference",
+            "message_passing": self.fused,
+            "aggregation": self.aggregation != "reference",
+            "quantization": self.quantization != "none",
+        }
+        return tuple(switch for switch in SWITCHES if on[switch])
 
     @property
     def name(self) -> str:
@@ -40,8 +89,14 @@ class KernelPlan:
         for name, plan in PLANS.items():
             if self == plan:
                 return name
+        for device in DEVICES:
+            for switches in _subsets():
+                if self == switched(switches, device):
+                    return _joined(switches)
+                if self == replace(switched(switches, device), quantization="bf16"):
+                    return _joined(s if s != "quantization" else "bf16" for s in switches)
         chosen = {f.name: getattr(self, f.name) for f in fields(self)}
-        changed = [f"{name}={c}" for name, c in chosen.items() if c != "reference"]
+        changed = [f"{name}={c}" for name, c in chosen.items() if c != getattr(REFERENCE, name)]
         return ",".join(changed)
 
     def explain(self) -> str:
@@ -49,20 +104,20 @@ class KernelPlan:
         lines = []
         for field in fields(self):
             implementation = IMPLEMENTATIONS[field.name][getattr(self, field.name)]
+            reason, determinism = implementation.reason, implementation.determinism
+            if field.name == "radial_basis" and self.fused:
+                reason, determinism = "inside message_passing, in the same pass", _SAME
+            if field.name == "aggregation" and self.message_passing == "triton":
+                reason = "atomic adds" if self.atomic else "partial sums per tile, in fixed order"
+                determinism = "last bits change from run to run" if self.atomic else _SAME
+            if field.name == "aggregation" and self.message_passing == "cpu":
+                reason, determinism = "index_add inside message_passing, serial", _SAME
+            if field.name == "message_passing" and self.atomic:
+                determinism = "last bits change from run to run"
             lines.append(
-                f"{field.name:<16} {getattr(self, field.name):<10} {implementation.reason}; "
-                f"{implementation.determinism}"
+                f"{field.name:<16} {getattr(self, field.name):<10} {reason}; {determinism}"
             )
         return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Implementation:
-    """What an implementation is for, and its determinism class."""
-
-    reason: str
-    determinism: str
-    needs_triton: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,46 +130,181 @@ class Availability:
     reason: str
 
 
-_EXACT = "same bits every run"
-_SCATTER = "same bits every run on a CPU; on a GPU only with deterministic=True"
+_SAME = "same bits every run"
+DEVICES = ("cuda", "cpu")
+SWITCHES = ("radial_basis", "message_passing", "aggregation", "quantization")
+"""The four techniques of FlashSchNet, in the order of the ladder."""
 
-IMPLEMENTATIONS: dict[str, dict[str, Implementation]] = {
-    "neighbors": {"reference": Implementation("all pairs of a molecule, any device", _EXACT)},
-    "radial_basis": {"reference": Implementation("plain PyTorch, any device", _EXACT)},
-    "message_passing": {
-        "reference": Implementation("each unordered pair once", _SCATTER),
-        "edge_list": Implementation("two directed edges per pair, as CGSchNet", _SCATTER),
-    },
-    "aggregation": {"reference": Implementation("index_add", _SCATTER)},
-    "priors": {"reference": Implementation("autograd over all terms", _SCATTER)},
-    "langevin": {"reference": Implementation("Philox counter streams", _EXACT)},
-}
+LADDER = (
+    "baseline",
+    *SWITCHES,
+    "radial_basis,aggregation",
+    "flash-float32",
+    "flash",
+)
+"""What `flashschnet bench --ladder` compares: the baseline, each switch alone, and together."""
+
+REFERENCE = KernelPlan()
+BASELINE = KernelPlan(message_passing="edge_list")
+PLANS = {"reference": REFERENCE, "baseline": BASELINE}
+"""Plans for any device: the definition, and the CGSchNet baseline that all are compared with."""
 
 
-PLANS = {"reference": KernelPlan(), "baseline": KernelPlan(message_passing="edge_list")}
-"""The plans that have a name: the default, and the CGSchNet baseline that all are compared with."""
+def switched(switches: tuple[str, ...], device_type: str) -> KernelPlan:
+    """Return the CGSchNet baseline with some of `SWITCHES` turned on, for "cpu" or "cuda".
+
+    Inside the fused convolution the radial basis is fused already: with message_passing on, the
+    switch radial_basis changes nothing.
+    """
+    fast = "triton" if device_type == "cuda" else "cpu"
+    plan = BASELINE
+    if "quantization" in switches:
+        plan = replace(plan, quantization="fp16")
+    if "message_passing" in switches:
+        plan = replace(
+            plan,
+            message_passing=fast,
+            neighbors="tiles" if fast == "triton" else "verlet",
+            aggregation="reference",
+        )
+    elif "radial_basis" in switches:
+        plan = replace(plan, radial_basis=fast)
+    if "aggregation" in switches:
+        neighbors = plan.neighbors if plan.fused else "verlet"
+        plan = replace(plan, aggregation=fast, neighbors=neighbors)
+    return plan
 
 
-def parse_plan(text: str) -> KernelPlan:
-    """Return the plan named `text`.
+def flash(device_type: str, quantization: str = "none") -> KernelPlan:
+    """Return the plan with radial basis, message passing and aggregation fused.
+
+    Args:
+        device_type: "cpu" or "cuda".
+        quantization: "none" keeps float32 precision; "fp16" is the fourth technique, and the plan
+            that is called `flash`.
+    """
+    plan = switched(SWITCHES[:3], device_type)
+    return replace(plan, quantization=quantization)
+
+
+def default_plan(device_type: str, dtype: torch.dtype = torch.float32) -> KernelPlan:
+    """Return the plan of a simulation that names none: the fastest that keeps float32 exact.
+
+    Where its kernels are not installed, or do not exist in this dtype, it is the reference.
+    """
+    plan = flash(device_type)
+    if device_type == "cuda" and dtype != torch.float32:
+        return REFERENCE
+    try:
+        check_usable(plan, torch.device(device_type))
+    except ValueError:
+        return REFERENCE
+    return plan
+
+
+def parse_plan(text: str, device_type: str = "cpu") -> KernelPlan:
+    """Return the plan that a text describes, for a kind of device.
+
+    Args:
+        text: "reference", "baseline", "flash" (all four techniques), "flash-float32" (all but
+            quantisation), or a list of what is switched on: techniques ("radial_basis",
+            "aggregation", ...), "fp16" or "bf16" for the quantisation, and
+            "operator=implementation" for a single operator.
+        device_type: "cpu" or "cuda".
 
     Raises:
-        ValueError: an unknown name, with the known ones.
+        ValueError: an unknown word, with the known ones.
     """
-    if text not in PLANS:
-        raise ValueError(f"unknown plan {text!r}; known: {', '.join(PLANS)}")
-    return PLANS[text]
+    if text in PLANS:
+        return PLANS[text]
+    if text in ("flash", "flash-float32", "flash-bf16"):
+        quantization = {"flash": "fp16", "flash-bf16": "bf16"}.get(text, "none")
+        return flash(device_type, quantization)
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    switches = [word for word in words if word in SWITCHES]
+    rest = [word for word in words if word not in SWITCHES]
+    plan = switched(tuple(switches), device_type)
+    changes: dict[str, str] = {}
+    for word in rest:
+        operator, equals, implementation = word.partition("=")
+        if word in ("fp16", "bf16"):
+            changes["quantization"] = word
+        elif equals and operator in IMPLEMENTATIONS:
+            changes[operator] = implementation
+        else:
+            raise ValueError(
+                f"unknown plan {word!r}; known: {', '.join(PLANS)}, flash, flash-float32, "
+                f"flash-bf16, or a list of {', '.join(SWITCHES)}, fp16, bf16, "
+                "operator=implementation"
+            )
+    if not words:
+        raise ValueError("an empty plan; use 'reference'")
+    # The default of a list is the baseline, that of single operators the reference.
+    base = plan if switches or not any("=" in word for word in rest) else REFERENCE
+    return replace(base, **changes)
 
 
 def available(device: torch.device) -> list[Availability]:
     """Return, for every implementation of every operator, whether it can run on `device`."""
-    has_triton = importlib.util.find_spec("triton") is not None
     rows = []
     for operator, implementations in IMPLEMENTATIONS.items():
         for name, implementation in implementations.items():
-            reason = implementation.reason
-            usable = not implementation.needs_triton or (has_triton and device.type == "cuda")
-            if not usable:
-                reason = "needs a GPU" if has_triton else "needs triton: pip install triton"
-            rows.append(Availability(operator, name, usable, reason))
+            missing = _missing(name, implementation.needs, device)
+            rows.append(
+                Availability(operator, name, not missing, missing or implementation.reason)
+            )
     return rows
+
+
+def check_usable(plan: KernelPlan, device: torch.device) -> None:
+    """Refuse a plan that cannot run on a device.
+
+    Raises:
+        ValueError: the operator, what is missing, and what to do.
+    """
+    for field in fields(plan):
+        name = getattr(plan, field.name)
+        missing = _missing(name, IMPLEMENTATIONS[field.name][name].needs, device)
+        if missing:
+            raise ValueError(f"{field.name}={name} cannot run on {device.type}: {missing}")
+
+
+def _missing(name: str, needs: str, device: torch.device) -> str:
+    """Return what an implementation lacks on a device, or nothing."""
+    if needs == "triton":
+        if importlib.util.find_spec("triton") is None:
+            return "needs triton: pip install triton (Linux)"
+        if device.type != "cuda" and not _interpreting():
+            return "needs a GPU; on a CPU use the implementation cpu"
+    if needs == "numba":
+        if device.type != "cpu":
+            return "works on a CPU; on a GPU use the implementation triton"
+        if importlib.util.find_spec("numba") is None:
+            return "needs numba: pip install numba"
+    if needs == "cpu" and device.type != "cpu":
+        return "works on a CPU; on a GPU use the implementation triton"
+    return ""
+
+
+def _interpreting() -> bool:
+    """Whether Triton was imported to interpret its kernels, as tests and puzzles do."""
+    import triton
+
+    return bool(triton.knobs.runtime.interpret)
+
+
+def _subsets() -> list[tuple[str, ...]]:
+    """Return every choice of switches, the shortest first."""
+    choices = [
+        tuple(s for s, on in zip(SWITCHES, f"{bits:04b}", strict=True) if on == "1")
+        for bits in range(1, 16)
+    ]
+    return sorted(choices, key=len)
+
+
+def _joined(switches: Iterable[str]) -> str:
+    """Return the name of a choice of switches."""
+    names = list(switches)
+    if {"message_passing", "aggregation"} <= set(names):
+        return {"quantization": "flash", "bf16": "flash-bf16"}.get(names[-1], "flash-float32")
+    return ",".join(names)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flashschnet_kernels.aggregation.reference import aggregate
+from flashschnet_kernels.aggregation.reference import aggregate, gather, scatter_add
+from tests.kernels.cases import CASES
 
 BEADS, FEATURES = 7, 5
 RECEIVERS = {
@@ -29,13 +30,13 @@ def test_loop(case, dtype):
     expected = torch.zeros(BEADS, FEATURES, dtype=dtype)
     for bead, row in zip(RECEIVERS[case], values, strict=True):
         expected[bead] += row
-    found = aggregate(values, receiver, BEADS)
+    found = scatter_add(values, receiver, BEADS)
     assert found.dtype == dtype
     torch.testing.assert_close(found, expected)
 
 
 def test_beads_that_receive_nothing_are_zero():
-    found = aggregate(torch.ones(2, FEATURES), torch.tensor([1, 1]), BEADS)
+    found = scatter_add(torch.ones(2, FEATURES), torch.tensor([1, 1]), BEADS)
     assert found[1].tolist() == [2.0] * FEATURES
     assert found.count_nonzero() == FEATURES
 
@@ -46,7 +47,7 @@ def test_non_contiguous_values():
     for values in (wide[:, ::2], wide.T.contiguous().T):
         assert not values.is_contiguous()
         assert torch.equal(
-            aggregate(values, receiver, BEADS), aggregate(values.contiguous(), receiver, BEADS)
+            scatter_add(values, receiver, BEADS), scatter_add(values.contiguous(), receiver, BEADS)
         )
 
 
@@ -54,16 +55,28 @@ def test_the_input_is_left_alone():
     receiver = torch.tensor(RECEIVERS["mixed"])
     values = values_for(receiver, torch.float64)
     before = values.clone()
-    aggregate(values, receiver, BEADS)
+    scatter_add(values, receiver, BEADS)
     assert torch.equal(values, before)
 
 
 def test_gradient():
     receiver = torch.tensor(RECEIVERS["mixed"])
     values = values_for(receiver, torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(lambda v: aggregate(v, receiver, BEADS).square(), values)
+    assert torch.autograd.gradcheck(lambda v: scatter_add(v, receiver, BEADS).square(), values)
 
 
 def test_a_receiver_that_is_no_bead_is_refused():
     with pytest.raises((IndexError, RuntimeError)):
-        aggregate(torch.ones(1, FEATURES), torch.tensor([BEADS]), BEADS)
+        scatter_add(torch.ones(1, FEATURES), torch.tensor([BEADS]), BEADS)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_edges_are_gathered_by_sender_and_summed_by_receiver(name):
+    case = CASES[name]
+    edges = case.edges()
+    features = case.random(case.beads, torch.float64)
+    gathered = gather(features, edges)
+    adjacency = torch.zeros(case.beads, case.beads, dtype=torch.float64)
+    adjacency[edges.receiver, edges.sender] = 1.0
+    assert torch.equal(gathered, features[edges.sender])
+    torch.testing.assert_close(aggregate(gathered, edges), adjacency @ features)

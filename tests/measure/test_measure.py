@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from flashschnet_kernels.plan import PLANS
 from flashschnet_lab.errors import UserError
-from flashschnet_lab.loading import default_prior
 from flashschnet_lab.measure import bench as module
-from flashschnet_lab.measure.accuracy import force_error
+from flashschnet_lab.measure.accuracy import (
+    force_error,
+    force_limit,
+    network_force_error,
+    total_force_error,
+)
 from flashschnet_lab.measure.bench import Work, measure
-from flashschnet_lab.measure.memory import peak_bytes
+from flashschnet_lab.measure.bytes import StageCost
+from flashschnet_lab.measure.memory import kept_bytes, peak_bytes
+from flashschnet_lab.measure.profile import profile
 from flashschnet_lab.measure.report import draw_records, records_tables, write_records
+from flashschnet_lab.measure.roofline import draw_roofline, measure_ceilings
 from flashschnet_lab.measure.timing import time_calls
-from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
-from flashschnet_lab.proteins.builder import build_chain
-from flashschnet_lab.system import Model, System, build_force_field
+from flashschnet_lab.measure.traffic import Traffic, count_traffic
+from flashschnet_lab.system import build_force_field
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def system() -> System:
-    torch.manual_seed(2)
-    shape = SchNetShape(hidden=16, channels=16, blocks=2, radial_functions=12, output_widths=(16,))
-    protein = build_chain("AGPWYK", "helix")
-    return System(protein, Model("tiny", default_prior("five_bead"), SchNet(shape)))
+COMPARED = ("baseline", "reference")
 
 
 @pytest.fixture(scope="module")
 def records(system) -> list[dict]:
-    works = [Work(system, 2, PLANS[name], stage=s) for s in module.STAGES for name in PLANS]
+    works = [Work(system, 2, PLANS[n], stage=s) for s in module.STAGES for n in COMPARED]
     return [measure(work, CPU, seconds=0.01) for work in works]
 
 
@@ -43,11 +44,21 @@ def test_a_record_has_what_is_promised(records):
         assert record["work"]["directed_edges"] > 0
         assert record["ms"]["min"] <= record["ms"]["median"] <= record["ms"]["max"]
         assert record["peak_bytes"] > 0
-        assert record["force_error"] < 1e-4
+        assert record["force_error"] < 1e-5
+        assert 0.0 < record["network_force_error"] < 1e-5
         assert record["cpu"] and record["date"] and record["commit"] and record["versions"]
         assert record["calls"] >= 5
         assert ("ns_per_day" in record) is (record["stage"] == "step")
-    assert {record["plan"] for record in records} == set(PLANS)
+        assert record["predicted_bytes"] > 0 and record["predicted_flops"] > 0
+        assert 0.0 < record["roofline_fraction"]
+        assert 0.0 < record["bandwidth_fraction"] <= record["roofline_fraction"] * 1.01
+    assert {record["plan"] for record in records} == set(COMPARED)
+
+
+def test_the_prediction_of_memory_holds(records):
+    for record in records:
+        if record["stage"] == "force":
+            assert record["predicted_peak_bytes"] == pytest.approx(record["peak_bytes"], rel=0.15)
 
 
 def test_the_baseline_holds_more(records):
@@ -55,13 +66,61 @@ def test_the_baseline_holds_more(records):
     assert peak["baseline", "force"] > peak["reference", "force"]
 
 
-def test_a_plan_with_wrong_forces_shows_no_speed(system, monkeypatch):
-    monkeypatch.setattr(module, "force_error", lambda *_: 0.3)
+@pytest.mark.parametrize("judge", ["total_force_error", "network_force_error"])
+@pytest.mark.parametrize("error", [0.3, float("nan")])
+def test_a_plan_with_wrong_forces_shows_no_speed(system, monkeypatch, judge, error):
+    monkeypatch.setattr(module, judge, lambda *_: error)
     record = measure(Work(system, 1, PLANS["reference"]), CPU, seconds=0.01)
     assert "force error" in record["failed"]
-    assert "ms" not in record
+    assert not {"ms", "peak_bytes", "predicted_bytes"} & set(record)
     (table,) = records_tables([record])
     assert table.row_count == 1
+    assert "fails" in table.caption
+
+
+def test_out_of_memory_is_a_record(system, monkeypatch):
+    def too_much(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "peak_bytes", too_much)
+    record = measure(Work(system, 1, PLANS["reference"]), CPU, seconds=0.01)
+    assert record["failed"] == "out of memory"
+    assert record["work"]["directed_edges"] > 0
+    assert records_tables([record])[0].row_count == 1
+
+
+def test_other_errors_are_not_hidden(system, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("a kernel is broken")
+
+    monkeypatch.setattr(module, "peak_bytes", broken)
+    with pytest.raises(RuntimeError, match="broken"):
+        measure(Work(system, 1, PLANS["reference"]), CPU, seconds=0.01)
+
+
+def test_limits_follow_the_coarsest_arithmetic():
+    half = SimpleNamespace(quantization="fp16")
+    assert force_limit(PLANS["reference"], "float64") == 1e-9
+    assert force_limit(PLANS["reference"], "float32") == 1e-5
+    assert force_limit(half, "float32") == 1e-3
+
+
+def test_the_network_is_judged_alone(system):
+    x = torch.from_numpy(system.protein.positions).expand(6, -1, -1)
+    assert network_force_error(system, x.float(), PLANS["baseline"]) < 1e-5
+    assert network_force_error(system, x.double(), PLANS["baseline"]) < 1e-12
+    bare = replace(system, model=replace(system.model, network=None))
+    assert network_force_error(bare, x, PLANS["baseline"]) is None
+
+
+def test_only_a_few_replicas_are_judged(system):
+    x = torch.from_numpy(system.protein.positions).expand(7, -1, -1)
+    exact = build_force_field([system] * 7, dtype=torch.float64)(x).forces
+    wrong = exact.clone()
+    wrong[1] += 1.0
+    assert total_force_error(system, x, wrong) < 1e-14  # 0, 2, 4 and 6 are looked at
+    wrong[6] += 1.0
+    assert total_force_error(system, x, wrong) > 0.01
 
 
 def test_force_error(system):
@@ -94,11 +153,42 @@ def test_time_calls():
     assert 0 <= timing.min <= timing.median <= timing.max
 
 
+def test_kept_bytes():
+    kept, size = kept_bytes(lambda: [torch.zeros(100) + 1 for _ in range(3)], CPU)
+    assert (len(kept), size) == (3, 1200)
+
+
+def test_traffic_counts_operands_and_results():
+    a, b = torch.ones(100, 4), torch.ones(4)
+    traffic = count_traffic(lambda: (a * b).T.sum(0))
+    assert traffic == Traffic(1600 + 16 + 1600, 1600 + 400, 2)
+    assert count_traffic(lambda: a.view(4, 100).T[1]) == Traffic(0, 0, 0)
+    assert count_traffic(lambda: a.add_(1.0)) == Traffic(1600, 1600, 1)
+    assert count_traffic(lambda: b.expand(50, 4).clone()) == Traffic(16, 800, 1)
+
+
+def test_ceilings_are_measured_once():
+    first = measure_ceilings(CPU)
+    assert first.bytes_per_second > 1e8 and first.flops_per_second > 1e8
+    assert measure_ceilings(CPU) == first
+    cost = StageCost("x", 10**9, 0, 1, 0)
+    assert first.seconds(cost) == pytest.approx(1e9 / first.bytes_per_second)
+
+
+def test_profile_names_what_takes_time():
+    a = torch.randn(200, 200)
+    shares = profile(lambda: a @ a @ a, CPU)
+    assert shares[0].name == "aten::mm"
+    assert shares[0].launches == 2
+
+
 def test_records_are_added_to_a_file_and_drawn(records, tmp_path):
     path = tmp_path / "some" / "bench.json"
     write_records(records[:1], path)
     write_records(records[1:], path)
     assert json.loads(path.read_text()) == {"records": records}
+    draw_roofline(records, tmp_path / "roofline.png")
+    assert (tmp_path / "roofline.png").read_bytes()[:4] == b"\x89PNG"
     draw_records(records, path.with_suffix(".png"))
     assert path.with_suffix(".png").read_bytes()[:4] == b"\x89PNG"
     path.write_text("[]")

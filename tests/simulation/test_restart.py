@@ -55,7 +55,7 @@ def test_what_a_checkpoint_says(tiny, tmp_path):
     save_checkpoint(simulation, tmp_path / "c")
     description = read_checkpoint(tmp_path / "c")
     assert description["step"] == 3
-    assert description["plan"] == "reference"
+    assert description["plan"] == simulation.plan.name
     assert description["model"]["sha256"] == tiny.model.digest
     assert description["versions"]["torch"] == torch.__version__
 

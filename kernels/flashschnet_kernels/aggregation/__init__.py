@@ -1,1 +1,5 @@
-"""Aggregation: what arrives over the pairs of a bead is summed into that bead."""
+"""Aggregation: features of beads go out to edges, and what arrives over edges is summed into beads.
+
+Every implementation is a module with `gather(features, edges)` and `aggregate(values, edges)`, each
+the other's derivative: the edges from a bead are the opposites of those to it.
+"""

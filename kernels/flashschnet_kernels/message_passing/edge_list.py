@@ -6,10 +6,13 @@ basis, hidden layer, filters, gathered features and messages are all materialise
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
-from flashschnet_kernels.aggregation.reference import aggregate
+from flashschnet_kernels.aggregation.reference import scatter_add
+from flashschnet_kernels.edges import Edges
 
 
 def links(pairs: Tensor) -> Tensor:
@@ -30,4 +33,19 @@ def pass_messages(features: Tensor, filters: Tensor, links: Tensor) -> Tensor:
     """
     receiver, sender = links[0], links[1]
     messages = filters * features.index_select(0, sender)  # [edges, channels]
-    return aggregate(messages, receiver, features.shape[0])
+    return scatter_add(messages, receiver, features.shape[0])
+
+
+def pass_messages_by_row(
+    features: Tensor, filters: Tensor, edges: Edges, aggregation: ModuleType
+) -> Tensor:
+    """Return the same messages, summed over rows of sorted edges instead of scattered.
+
+    Args:
+        features: [beads, channels].
+        filters: [edges, channels] in the order of `edges`.
+        edges: rows of neighbours.
+        aggregation: an implementation of the operator, with `gather` and `aggregate`.
+    """
+    messages: Tensor = aggregation.aggregate(filters * aggregation.gather(features, edges), edges)
+    return messages

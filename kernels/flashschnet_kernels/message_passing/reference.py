@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from flashschnet_kernels.aggregation.reference import aggregate
+from flashschnet_kernels.aggregation.reference import scatter_add
 
 
 def links(pairs: Tensor) -> Tensor:
@@ -28,5 +28,5 @@ def pass_messages(features: Tensor, filters: Tensor, links: Tensor) -> Tensor:
     """
     i, j = links[0], links[1]
     beads = features.shape[0]
-    to_i = aggregate(filters * features.index_select(0, j), i, beads)
-    return to_i + aggregate(filters * features.index_select(0, i), j, beads)
+    to_i = scatter_add(filters * features.index_select(0, j), i, beads)
+    return to_i + scatter_add(filters * features.index_select(0, i), j, beads)

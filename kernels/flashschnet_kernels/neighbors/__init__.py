@@ -1,1 +1,4 @@
-"""Neighbour search: which beads of the same molecule lie within the cutoff."""
+"""Neighbour search: which beads of the same molecule lie within the cutoff.
+
+`reference` is the definition, `verlet` the list that a simulation keeps.
+"""

@@ -1,0 +1,205 @@
+"""The IO model: what an evaluation must read, write and compute, from its sizes and plan alone.
+
+A byte counts when it passes between a kernel and global memory: every launched operation reads each
+of its operands once and writes each of its results once. What a cache saves or costs beyond that is
+left out, so a prediction is a floor for kernels that fit in the cache and close for those that
+stream. `measure.traffic` counts by the same rule what plain PyTorch really does, and
+`measure.memory` follows what it really holds; the tests compare both with this model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+from flashschnet_lab.measure import eager, fused, nodes
+from flashschnet_lab.measure.stages import INDEX, WORD, Sizes, Stage, choice
+from flashschnet_lab.potentials.schnet import SchNetShape
+from flashschnet_lab.system import System
+
+FUSED = ("triton", "cpu")
+"""Implementations of message passing without a tensor that has a row per pair."""
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """What one stage of an evaluation costs.
+
+    Attributes:
+        name: of the stage; backward stages end in ", backward".
+        bytes_read: from global memory.
+        bytes_written: to global memory.
+        flops: floating-point operations; exp, cos and tanh count as one.
+        live_bytes: most bytes alive at once during the stage, of all that the evaluation made.
+        on_chip_bytes: read again from the cache by the programs of a fused kernel, besides.
+    """
+
+    name: str
+    bytes_read: int
+    bytes_written: int
+    flops: int
+    live_bytes: int
+    on_chip_bytes: int = 0
+
+    @property
+    def bytes_moved(self) -> int:
+        """Read and written."""
+        return self.bytes_read + self.bytes_written
+
+
+def stage_costs(
+    shape: SchNetShape | None,
+    work: Sizes,
+    plan: object,
+    *,
+    precision: str = "float32",
+    stage: str = "force",
+    tiles: float | None = None,
+) -> tuple[StageCost, ...]:
+    """Return the cost of every stage of one evaluation, in the order in which they run.
+
+    Args:
+        shape: widths of the network, or None without one.
+        work: sizes of the molecule and number of copies.
+        plan: a `KernelPlan`.
+        precision: "float32" or "float64".
+        stage: "force" (energies and forces) or "step" (a Langevin step).
+        tiles: active tiles of one molecule if they were counted (see `fused.tiling`).
+    """
+    word = WORD[precision]
+    prior, prior_backward = nodes.priors(work, plan, word)
+    forward, backward = [prior], [prior_backward]
+    if shape is not None:
+        network = _network(shape, work, plan, word, tiles)
+        forward, backward = forward + network[0], network[1] + backward
+    whole = forward + backward
+    if stage == "step":
+        whole.append(nodes.integrator(work, plan, word))
+    return _costs(whole)
+
+
+def predicted_bytes(costs: tuple[StageCost, ...]) -> int:
+    """Return the bytes read and written by all stages."""
+    return sum(cost.bytes_moved for cost in costs)
+
+
+def predicted_flops(costs: tuple[StageCost, ...]) -> int:
+    """Return the floating-point operations of all stages."""
+    return sum(cost.flops for cost in costs)
+
+
+def predicted_peak_bytes(costs: tuple[StageCost, ...]) -> int:
+    """Return the most bytes that an evaluation has alive at once, besides what lived before it."""
+    return max(cost.live_bytes for cost in costs)
+
+
+def resident_bytes(shape: SchNetShape | None, work: Sizes, *, precision: str = "float32") -> int:
+    """Return what stays from step to step: weights, terms of the priors, and the state."""
+    word = WORD[precision]
+    weights = 0
+    if shape is not None:
+        f, c, h = shape.radial_functions, shape.channels, shape.hidden
+        block = c * h + f * c + c + c * c + c * h + h + h * h + h
+        widths = (h, *shape.output_widths)
+        output = sum(prod(pair) + pair[1] for pair in zip(widths, widths[1:], strict=False))
+        weights = shape.blocks * block + output + widths[-1] + shape.types * h + 2 * f
+    state = work.all_beads * (9 * word + INDEX)  # positions, velocities, forces, bead types
+    return int(word * weights + nodes.prior_bytes(work, word) + state)
+
+
+def sizes_of(system: System, replicas: int, directed_edges: int) -> Sizes:
+    """Return the sizes of a system.
+
+    Args:
+        system: protein and model.
+        replicas: copies.
+        directed_edges: of one copy, within the cutoff of the network.
+    """
+    topology, model = system.protein.topology, system.model
+    has_prior = model.prior is not None
+    return Sizes(
+        beads=system.protein.beads,
+        directed_edges=directed_edges,
+        replicas=replicas,
+        bonds=len(topology.bonds) * has_prior,
+        angles=len(topology.angles) * has_prior,
+        dihedrals=len(topology.dihedrals) * has_prior,
+        repulsion=len(topology.repulsion) * has_prior,
+        contacts=0 if model.contacts is None else len(model.contacts.pairs),
+    )
+
+
+def _network(
+    shape: SchNetShape, sizes: Sizes, plan: object, word: int, counted: float | None
+) -> tuple[list[Stage], list[Stage]]:
+    """Return the stages of the network, forward and backward, each in the order they run."""
+    links = eager.links_of(sizes, plan)
+    tiles = fused.tiling(sizes, tiles=counted)
+    is_fused = choice(plan, "message_passing") in FUSED
+    searches = {
+        "verlet": lambda: fused.verlet_check(sizes, word),
+        "tiles": lambda: fused.tile_search(sizes, tiles, word),
+    }
+    search = searches.get(choice(plan, "neighbors"))
+    forward = [eager.neighbors(sizes, plan, word) if search is None else search()]
+    backward: list[Stage] = []  # last first
+    if not is_fused:
+        if choice(plan, "radial_basis") == "reference":
+            basis = eager.radial_basis(shape, sizes, links, word)
+            basis_backward = eager.radial_basis_backward(shape, sizes, links, word)
+        else:
+            basis, basis_backward = fused.radial_basis(shape, sizes, links, word)
+        forward.append(basis)
+        backward.append(basis_backward)
+    for number in range(shape.blocks):
+        before, after = nodes.node_layers(shape, sizes, plan, word, number)
+        update_backward, *rest = nodes.node_layers_backward(shape, sizes, plan, word, number)
+        if is_fused:
+            messages, back = fused.block(shape, sizes, plan, word, number, tiles)
+            middle, middle_backward = [messages], [back]
+        else:
+            middle = eager.block(shape, sizes, plan, links, word, number)
+            middle_backward = eager.block_backward(shape, sizes, plan, links, word, number)
+        forward += [before, *middle, after]
+        backward += [*reversed(rest), *reversed(middle_backward), update_backward]
+    last, last_backward = nodes.output(shape, sizes, plan, word)
+    if not is_fused:  # the basis itself goes when the network returns
+        last = replace(last, kept=last.kept - word * links * shape.radial_functions)
+    return [*forward, last], [last_backward, *reversed(backward)]
+
+
+def _costs(stages: list[Stage]) -> tuple[StageCost, ...]:
+    """Follow what is alive from stage to stage."""
+    alive, costs = 0.0, []
+    for stage in stages:
+        costs.append(
+            StageCost(
+                name=stage.name,
+                bytes_read=round(stage.moves.read),
+                bytes_written=round(stage.moves.written),
+                flops=round(stage.moves.flops),
+                live_bytes=round(alive + max(stage.extra, stage.kept, 0.0)),
+                on_chip_bytes=round(stage.on_chip),
+            )
+        )
+        alive += stage.kept
+    return tuple(costs)
+
+
+def merged(costs: tuple[StageCost, ...]) -> tuple[StageCost, ...]:
+    """Return one cost per kind of stage: the blocks of the network added up."""
+    kinds: dict[str, list[StageCost]] = {}
+    for cost in costs:
+        words = cost.name.split(" ", 2)
+        kinds.setdefault(words[2] if words[0] == "block" else cost.name, []).append(cost)
+    return tuple(
+        StageCost(
+            kind,
+            sum(c.bytes_read for c in same),
+            sum(c.bytes_written for c in same),
+            sum(c.flops for c in same),
+            max(c.live_bytes for c in same),
+            sum(c.on_chip_bytes for c in same),
+        )
+        for kind, same in kinds.items()
+    )

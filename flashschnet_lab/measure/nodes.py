@@ -1,0 +1,130 @@
+"""IO model of what has a row per bead or per classical term: node layers, priors, integrator."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from flashschnet_lab.measure.stages import (
+    INDEX,
+    Moves,
+    Sizes,
+    Stage,
+    choice,
+    elementwise,
+    linear,
+    linear_backward,
+)
+from flashschnet_lab.potentials.schnet import SchNetShape
+
+_PRIOR_WORDS = {
+    "bonds": ((27, 15), (44, 33), 5),
+    "angles": ((56, 31), (112, 73), 13),
+    "dihedrals": ((109, 60), (211, 137), 32),
+    "repulsion": ((23, 18), (39, 21), 5),
+    "contacts": ((23, 18), (39, 21), 5),
+}
+"""Words (read, written) per term of the reference, forward and backward, and words kept between.
+
+An index is two words, and so is a number that is summed in float64.
+"""
+_PRIOR_BEADS = {"bonds": 2, "angles": 3, "dihedrals": 4, "repulsion": 2, "contacts": 2}
+_PRIOR_VALUES = {"bonds": 2, "angles": 2, "dihedrals": 7, "repulsion": 1, "contacts": 2}
+
+_STEP_WORDS = (105, 71)
+"""Words (read, written) per bead of a Langevin step and its guard, without forces and noise."""
+_NOISE_WORDS = (308, 269)
+"""Words (read, written) per bead of the reference's random numbers; its counters are int64."""
+_NOISE_NUMBERS_PER_BLOCK = 1 << 20
+_NOISE_KEPT = 3 + 3 + 3
+_NOISE_EXTRA = 26
+
+
+def node_layers(
+    shape: SchNetShape, sizes: Sizes, plan: object, word: int, number: int
+) -> list[Stage]:
+    """Features to channels before the messages, and the update after them."""
+    h, c, beads = shape.hidden, shape.channels, sizes.all_beads
+    update = linear(beads, word, c, h, plan, bias=True)
+    update += linear(beads, word, h, h, plan, bias=True)
+    update += elementwise(beads, word, (h, h), (2 * h, h))  # tanh, add
+    label = f"block {number} "
+    row = word * beads
+    return [
+        Stage(label + "to channels", linear(beads, word, h, c, plan), kept=row * c, extra=row * c),
+        # Features and messages go, what tanh gave stays.
+        Stage(label + "update", update, kept=row * (h - c), extra=row * 3 * h),
+    ]
+
+
+def node_layers_backward(
+    shape: SchNetShape, sizes: Sizes, plan: object, word: int, number: int
+) -> list[Stage]:
+    """The update backward before the messages, and channels to features after them."""
+    h, c, beads = shape.hidden, shape.channels, sizes.all_beads
+    update = linear_backward(beads, word, h, h, plan)
+    update += linear_backward(beads, word, c, h, plan)
+    update += elementwise(beads, word, (2 * h, h))
+    label, row = f"block {number} ", word * beads
+    stages = [Stage(label + "update, backward", update, kept=-row * h, extra=row * (2 * h + c))]
+    if number:
+        back = linear_backward(beads, word, h, c, plan)
+        back += elementwise(beads, word, (2 * h, h))
+        stages.append(Stage(label + "to channels, backward", back, extra=row * 2 * h))
+    return stages
+
+
+def output(shape: SchNetShape, sizes: Sizes, plan: object, word: int) -> list[Stage]:
+    """Features to energies, forward and backward."""
+    beads, widths = sizes.all_beads, (shape.hidden, *shape.output_widths)
+    forward, backward = Moves(), linear_backward(beads, word, widths[-1], 1, plan)
+    for narrow, wide in pairwise(widths):
+        forward += linear(beads, word, narrow, wide, plan, bias=True)
+        forward += elementwise(beads, word, (wide, wide))
+        backward += linear_backward(beads, word, narrow, wide, plan)
+        backward += elementwise(beads, word, (2 * wide, wide))
+    forward += linear(beads, word, widths[-1], 1, plan) + elementwise(beads, word, (1, 2), (2, 0))
+    kept = word * beads * sum(shape.output_widths)
+    return [
+        Stage("output", forward, kept=kept, extra=kept),
+        Stage("output, backward", backward, kept=-kept, extra=kept),
+    ]
+
+
+def priors(sizes: Sizes, plan: object, word: int) -> tuple[Stage, Stage]:
+    """The classical terms, forward and backward; a fused kernel does both in its forward stage."""
+    counts = {f: sizes.replicas * getattr(sizes, f) for f in _PRIOR_WORDS}
+    if choice(plan, "priors") != "reference":
+        read = sum(
+            n * (INDEX * _PRIOR_BEADS[f] + word * _PRIOR_VALUES[f]) for f, n in counts.items()
+        )
+        forces = word * 3 * sizes.all_beads
+        flops = sum(n * sum(_PRIOR_WORDS[f][1]) / 4 for f, n in counts.items())
+        moves = Moves(read + forces, forces, flops)
+        return Stage("priors", moves, kept=forces, extra=forces), Stage("priors, backward", Moves())
+    kept = sum(word * n * _PRIOR_WORDS[f][2] for f, n in counts.items())
+    forward, backward = Moves(), Moves()
+    for family, n in counts.items():
+        forward += elementwise(n, word, _PRIOR_WORDS[family][0])
+        backward += elementwise(n, word, _PRIOR_WORDS[family][1])
+    return (
+        Stage("priors", forward, kept=kept, extra=kept + 2 * word * counts["repulsion"]),
+        Stage("priors, backward", backward, kept=-kept, extra=kept),
+    )
+
+
+def integrator(sizes: Sizes, plan: object, word: int) -> Stage:
+    """One Langevin step without its forces: kicks, drifts, noise (spread over its block), guard."""
+    beads = sizes.all_beads
+    if choice(plan, "langevin") != "reference":
+        return Stage("integrator", elementwise(beads, word, (10, 9)))
+    moves = elementwise(beads, word, _STEP_WORDS) + elementwise(beads, word, _NOISE_WORDS)
+    steps = max(1, min(64, _NOISE_NUMBERS_PER_BLOCK // max(1, 4 * beads)))
+    return Stage("integrator", moves, extra=word * beads * steps * _NOISE_EXTRA)
+
+
+def prior_bytes(sizes: Sizes, word: int) -> float:
+    """Return the bytes of the indices and parameters of the classical terms."""
+    return sizes.replicas * sum(
+        getattr(sizes, f) * (INDEX * _PRIOR_BEADS[f] + word * _PRIOR_VALUES[f])
+        for f in _PRIOR_WORDS
+    )

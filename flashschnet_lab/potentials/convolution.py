@@ -1,0 +1,131 @@
+"""The convolution of a block under a kernel plan: messages from features and distances.
+
+What all blocks share (distances, radial basis, envelope) is computed once, when `convolution` is
+called; what it returns is then called for every block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from flashschnet_kernels.edges import Edges
+from flashschnet_kernels.message_passing import edge_list, reference
+from flashschnet_kernels.message_passing.filter_network import FilterNetwork, PackedFilter, pack
+from flashschnet_kernels.plan import KernelPlan
+
+if TYPE_CHECKING:
+    from flashschnet_kernels.neighbors.tiles import Tiles
+    from flashschnet_lab.potentials.radial import ExpNormalBasis, GaussianBasis
+    from flashschnet_lab.potentials.schnet import InteractionBlock
+
+Neighbors = Any
+"""[2, pairs] unordered pairs, `Edges` or `Tiles`, as the plan reads them."""
+
+Convolution = Callable[["InteractionBlock", Tensor], Tensor]
+"""Block and its features h [beads, channels] to messages [beads, channels]."""
+
+_PRECISIONS = {"none": "float32", "fp16": "float16", "bf16": "bfloat16"}
+
+
+def convolution(
+    basis: GaussianBasis | ExpNormalBasis,
+    positions: Tensor,
+    neighbors: Neighbors,
+    plan: KernelPlan,
+) -> Convolution:
+    """Return the convolution at some positions.
+
+    Args:
+        basis: the network's radial basis.
+        positions: [beads, 3] in angstrom.
+        neighbors: in the form that the plan reads.
+        plan: which implementation of each operator runs.
+    """
+    if plan.message_passing == "triton":
+        return _fused_tiles(basis, positions, neighbors, plan)
+    if plan.message_passing == "cpu":
+        return _fused_blocks(basis, positions, neighbors)
+    return _materialised(basis, positions, neighbors, plan)
+
+
+def _materialised(
+    basis: GaussianBasis | ExpNormalBasis,
+    positions: Tensor,
+    neighbors: Tensor | Edges,
+    plan: KernelPlan,
+) -> Convolution:
+    """Distances, basis, filters and messages as tensors with a row per link."""
+    edges = neighbors if isinstance(neighbors, Edges) else None
+    message_passing = edge_list if plan.message_passing == "edge_list" else reference
+    if edges is not None:
+        receiver, sender = edges.receiver, edges.sender
+    else:
+        links = message_passing.links(neighbors)
+        receiver, sender = links[0], links[1]
+    expand = _implementation("radial_basis", plan.radial_basis).expand
+    fixed_order = edges if plan.aggregation != "reference" else None
+    _, rbf, envelope = expand(positions, receiver, sender, basis.numbers(), fixed_order)
+    if edges is not None:
+        aggregation = _implementation("aggregation", plan.aggregation)
+        return lambda block, h: edge_list.pass_messages_by_row(
+            h, block.filters(rbf, envelope), edges, aggregation
+        )
+    return lambda block, h: message_passing.pass_messages(h, block.filters(rbf, envelope), links)
+
+
+def _fused_tiles(
+    basis: GaussianBasis | ExpNormalBasis, positions: Tensor, tiles: Tiles, plan: KernelPlan
+) -> Convolution:
+    """One pass per block over tiles of pairs, on a GPU."""
+    from flashschnet_kernels.message_passing import tile_geometry, triton
+
+    atomic = plan.aggregation == "reference"
+    precision = _PRECISIONS[plan.quantization]
+    pairs = tile_geometry.measure_tiles(positions, tiles, basis.cutoff, atomic=atomic)
+    numbers = basis.numbers()
+
+    def convolve(block: InteractionBlock, h: Tensor) -> Tensor:
+        packed = _packed(block, numbers, precision)
+        return triton.pass_messages(h, pairs, packed, atomic=atomic)
+
+    return convolve
+
+
+def _fused_blocks(
+    basis: GaussianBasis | ExpNormalBasis, positions: Tensor, pairs: Tensor
+) -> Convolution:
+    """One pass per block over blocks of pairs, on a CPU."""
+    from flashschnet_kernels.message_passing import cpu
+
+    listed = cpu.measure_pairs(positions, pairs, basis.cutoff)
+    numbers = basis.numbers()
+    return lambda block, h: cpu.pass_messages(h, listed, _weights(block, numbers))
+
+
+def _implementation(operator: str, name: str) -> ModuleType:
+    return import_module(f"flashschnet_kernels.{operator}.{name}")
+
+
+def _weights(block: InteractionBlock, numbers: Any) -> FilterNetwork:
+    first, second = block.filter_network[0], block.filter_network[2]
+    return FilterNetwork(first.weight, first.bias, second.weight, numbers)
+
+
+def _packed(block: InteractionBlock, numbers: Any, precision: str) -> PackedFilter:
+    """Return the weights of a block as the kernels read them, packed again only if they changed."""
+    state = tuple((t.data_ptr(), t._version, t.device) for t in _tensors(block.filter_network))
+    key = (precision, state)
+    kept: tuple[Any, PackedFilter] | None = getattr(block, "packed_filter", None)
+    if kept is None or kept[0] != key:
+        kept = (key, pack(_weights(block, numbers), precision))
+        block.packed_filter = kept  # type: ignore[assignment]
+    return kept[1]
+
+
+def _tensors(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]

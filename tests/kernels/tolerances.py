@@ -1,0 +1,42 @@
+"""The one table of what counts as exact."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FACTOR = 2.0
+"""Allowed error against the float64 reference, in units of that of eager PyTorch in the dtype."""
+
+FLOOR = {
+    torch.float64: 1e-14,
+    torch.float32: 1e-6,
+    torch.float16: 1e-3,
+    torch.bfloat16: 8e-3,
+}
+"""Error that is always allowed, relative to the largest value: a few units in the last place."""
+
+
+def assert_as_exact_as_eager(
+    found: Tensor, eager: Tensor, exact: Tensor, scale: float | None = None
+) -> None:
+    """Compare a result with the reference in the same dtype and in float64.
+
+    Args:
+        found: result of the operator under test.
+        eager: reference, same dtype.
+        exact: reference in float64, from the same inputs.
+        scale: size of the terms that were added up, where they cancel; the largest absolute value
+            of `exact` otherwise.
+    """
+    assert found.dtype == eager.dtype
+    assert found.shape == eager.shape == exact.shape
+    assert found.isfinite().all()
+    if exact.numel() == 0:
+        return
+    floor = FLOOR[found.dtype]
+    found, eager, exact = (tensor.detach().double().cpu() for tensor in (found, eager, exact))
+    scale = exact.abs().max().item() if scale is None else scale
+    allowed = max(FACTOR * (eager - exact).abs().max().item(), floor * scale)
+    error = (found - exact).abs().max().item()
+    assert error <= allowed, f"error {error:.2e}, allowed {allowed:.2e} (scale {scale:.2e})"
