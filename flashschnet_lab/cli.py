@@ -51,6 +51,14 @@ class Stage(str, Enum):
     step = "step"
 
 
+class Precision(str, Enum):
+    """What can be measured."""
+
+    float32 = "float32"
+    tf32 = "tf32"
+    float64 = "float64"
+
+
 class Dtype(str, Enum):
     """Floating-point types of the state."""
 
@@ -228,8 +236,11 @@ def bench(
         bool, typer.Option("--ladder", help="The baseline, each switch alone, and together.")
     ] = False,
     dtype: Annotated[
-        Optional[list[Dtype]],  # noqa: UP045
-        typer.Option(help="Precision; may be repeated. Default: float32."),
+        Optional[list[Precision]],  # noqa: UP045
+        typer.Option(
+            help="Precision; may be repeated. tf32: float32, with matrix products of PyTorch "
+            "rounded on a GPU. Default: float32."
+        ),
     ] = None,
     stage: Annotated[
         Optional[list[Stage]],  # noqa: UP045
@@ -244,6 +255,14 @@ def bench(
     ] = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="Also show the operations that take longest.")
+    ] = False,
+    precision_report: Annotated[
+        bool,
+        typer.Option(
+            "--precision-report",
+            help="Measure no speed; show the force error of 16-bit weights, scale by scale and "
+            "layer by layer.",
+        ),
     ] = False,
     fit: Annotated[
         Optional[str],  # noqa: UP045
@@ -268,15 +287,22 @@ def bench(
     once; the roofline fraction is the least time that they and the FLOPs allow on this machine,
     whose copy and matrix rates are measured first, over the time measured.
     """
-    from flashschnet_lab.measure.command import bench_command, find_systems, fit_command
-
     from flashschnet_kernels.plan import LADDER
+    from flashschnet_lab.measure.command import (
+        bench_command,
+        find_systems,
+        fit_command,
+        precision_command,
+    )
 
     names = plan or (LADDER if ladder else ("baseline", "reference", "flash-float32", "flash"))
     plans = [_plan(name, device) for name in names]
-    precisions = [d.value for d in dtype or [Dtype.float32]]
+    precisions = [d.value for d in dtype or [Precision.float32]]
     named = protein or ([] if pdb or beads else ["chignolin"])
     systems = find_systems(named, pdb or [], beads or [], model)
+    if precision_report:
+        precision_command(systems, device=device, out=out)
+        return
     if fit is not None:
         fit_command(systems, plans, precisions, fit)
         return

@@ -12,7 +12,7 @@ from flashschnet_kernels.plan import KernelPlan
 from flashschnet_lab.measure.stages import choice
 from flashschnet_lab.system import System, build_force_field
 
-LIMITS = {"float64": 1e-9, "float32": 1e-5, "fp16": 1e-3, "bf16": 1e-2}
+LIMITS = {"float64": 1e-9, "float32": 1e-5, "tf32": 1e-2, "fp16": 1e-3, "bf16": 1e-2}
 """Largest relative force error with which a plan may show a speed, by its coarsest arithmetic."""
 
 JUDGED_REPLICAS = 4

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gc
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -33,6 +34,8 @@ from flashschnet_lab.system import System
 from flashschnet_lab.units import nanoseconds_per_day
 
 STAGES = ("force", "step")
+STATE_DTYPE = {"float32": "float32", "tf32": "float32", "float64": "float64"}
+"""The precisions that can be measured, and the dtype of positions and weights in each."""
 STEPS_PER_CALL = 10
 WARM_UP_STEPS = 20
 """Steps before anything is measured, so that replicas differ as they do in a simulation."""
@@ -46,7 +49,8 @@ class Work:
         system: protein and model.
         replicas: copies.
         plan: implementation of every operator.
-        precision: "float32" or "float64".
+        precision: "float32", "float64", or "tf32": float32 whose matrix products PyTorch may
+            round to 10 bits of fraction on a GPU, as CGSchNet runs do.
         stage: "force" (one evaluation of energies and forces) or "step" (a whole Langevin step).
     """
 
@@ -72,7 +76,8 @@ def measure(work: Work, device: torch.device, seconds: float = 2.0) -> dict[str,
     """
     record = _description(work, device)
     try:
-        _measure(work, device, seconds, record)
+        with matrix_products(work.precision):
+            _measure(work, device, seconds, record)
     except SimulationStopped as error:
         record["failed"] = f"unstable: {error}"
     except RuntimeError as error:
@@ -124,11 +129,12 @@ def _measure(work: Work, device: torch.device, seconds: float, record: dict[str,
 
 def profile_work(work: Work, device: torch.device) -> list[Share]:
     """Return the operations of one evaluation or step, the longest first."""
-    call, steps = _call(work, _warm_simulation(work, device))
-    return [
-        Share(share.name, share.milliseconds / steps, share.launches / steps)
-        for share in profile(call, device)
-    ]
+    with matrix_products(work.precision):
+        call, steps = _call(work, _warm_simulation(work, device))
+        return [
+            Share(share.name, share.milliseconds / steps, share.launches / steps)
+            for share in profile(call, device)
+        ]
 
 
 def predict(work: Work, edges: int) -> tuple[StageCost, ...]:
@@ -138,7 +144,7 @@ def predict(work: Work, edges: int) -> tuple[StageCost, ...]:
         None if network is None else network.shape,
         sizes_of(work.system, work.replicas, edges),
         work.plan,
-        precision=work.precision,
+        precision=STATE_DTYPE[work.precision],
         stage=work.stage,
     )
 
@@ -166,7 +172,7 @@ def _warm_simulation(work: Work, device: torch.device) -> Simulation:
         work.replicas,
         device=device,
         plan=work.plan,
-        dtype=work.precision,
+        dtype=STATE_DTYPE[work.precision],
         deterministic=False,
     )
     simulation.run(WARM_UP_STEPS)
@@ -202,6 +208,17 @@ def _description(work: Work, device: torch.device) -> dict[str, object]:
         "precision": work.precision,
         "stage": work.stage,
     }
+
+
+@contextmanager
+def matrix_products(precision: str) -> Iterator[None]:
+    """Let PyTorch multiply in TF32 if that is what is measured, and not otherwise."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -13,6 +13,12 @@ from flashschnet_kernels.plan import KernelPlan
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.measure.bench import Work, measure, predict, profile_work
 from flashschnet_lab.measure.memory_plan import fit_table, parse_memory
+from flashschnet_lab.measure.precision import DTYPES, precision_report
+from flashschnet_lab.measure.precision_view import (
+    layer_table,
+    precision_picture,
+    precision_table,
+)
 from flashschnet_lab.measure.report import (
     draw_records,
     records_tables,
@@ -21,7 +27,7 @@ from flashschnet_lab.measure.report import (
 )
 from flashschnet_lab.measure.roofline import arithmetic_of, draw_roofline, measure_ceilings
 from flashschnet_lab.measure.work import benchmark_system, directed_edges, system_of_beads
-from flashschnet_lab.simulation.engine import resolve_device
+from flashschnet_lab.simulation.engine import Simulation, resolve_device
 from flashschnet_lab.system import System
 
 if TYPE_CHECKING:
@@ -96,6 +102,24 @@ def fit_command(
 ) -> None:
     """Show how many replicas of each system fit in a memory, by prediction."""
     _console().print(fit_table(systems, plans, precisions, parse_memory(memory)))
+
+
+def precision_command(
+    systems: Sequence[System], *, device: str | None, out: Path | None, steps: int = 200
+) -> None:
+    """Show what 16-bit weights cost in exactness, on conformations of a short simulation."""
+    console, where = _console(), resolve_device(device)
+    for system in systems:
+        simulation = Simulation(system, 4, device=where)
+        simulation.run(steps)
+        report = precision_report(system, simulation.state.positions)
+        console.print(precision_table(report, title=system.name))
+        for dtype in DTYPES:
+            console.print(layer_table(report, dtype))
+        if out is not None:
+            picture = out.with_name(f"{out.stem}_{system.name}.png")
+            precision_picture(report, title=system.name).savefig(picture)
+            console.print(f"picture {picture}")
 
 
 def _console() -> Console:

@@ -30,7 +30,7 @@ class Ceilings:
     Attributes:
         bytes_per_second: of a copy, read and written.
         flops_per_second: of a matrix product in `arithmetic`.
-        arithmetic: "float64", "float32", "float16" or "bfloat16".
+        arithmetic: "float64", "float32", "tf32", "float16" or "bfloat16".
     """
 
     bytes_per_second: float
@@ -67,11 +67,17 @@ def _bandwidth(device: torch.device) -> float:
 
 @cache
 def _matrix_rate(device: torch.device, arithmetic: str) -> float:
-    size, dtype = _MATRIX[device.type], getattr(torch, arithmetic)
+    size = _MATRIX[device.type]
+    dtype = getattr(torch, "float32" if arithmetic == "tf32" else arithmetic)
     if device.type == "cpu" and dtype.itemsize == 2:
         size //= 4  # 16 bit may be emulated
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
-    return 2e3 * size**3 / _best(lambda: a @ b, device)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if arithmetic == "tf32" else "highest")
+    try:
+        return 2e3 * size**3 / _best(lambda: a @ b, device)
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _best(function: Callable[[], object], device: torch.device) -> float:

@@ -15,7 +15,12 @@ from torch import Tensor, nn
 
 from flashschnet_kernels.edges import Edges
 from flashschnet_kernels.message_passing import edge_list, reference
-from flashschnet_kernels.message_passing.filter_network import FilterNetwork, PackedFilter, pack
+from flashschnet_kernels.message_passing.filter_network import (
+    FilterNetwork,
+    PackedFilter,
+    pack,
+    refuse_training,
+)
 from flashschnet_kernels.plan import KernelPlan
 
 if TYPE_CHECKING:
@@ -112,17 +117,20 @@ def _implementation(operator: str, name: str) -> ModuleType:
 
 
 def _weights(block: InteractionBlock, numbers: Any) -> FilterNetwork:
-    first, second = block.filter_network[0], block.filter_network[2]
+    first: Any = block.filter_network[0]
+    second: Any = block.filter_network[2]
     return FilterNetwork(first.weight, first.bias, second.weight, numbers)
 
 
 def _packed(block: InteractionBlock, numbers: Any, precision: str) -> PackedFilter:
     """Return the weights of a block as the kernels read them, packed again only if they changed."""
+    weights = _weights(block, numbers)
+    refuse_training(weights)  # at every call: what is kept may be from one without gradients
     state = tuple((t.data_ptr(), t._version, t.device) for t in _tensors(block.filter_network))
     key = (precision, state)
     kept: tuple[Any, PackedFilter] | None = getattr(block, "packed_filter", None)
     if kept is None or kept[0] != key:
-        kept = (key, pack(_weights(block, numbers), precision))
+        kept = (key, pack(weights, precision))
         block.packed_filter = kept  # type: ignore[assignment]
     return kept[1]
 

@@ -22,7 +22,9 @@ pairs to look at, which the convolution drops before it works on them."""
 class NeighborFinder(Protocol):
     """Finds the neighbours at any positions; holds what is kept from step to step."""
 
-    device: torch.device
+    @property
+    def device(self) -> torch.device:
+        """Where it works."""
 
     def find(self, positions: Tensor) -> Any:
         """Return the neighbours of beads [beads, 3]: pairs, `Edges` or `Tiles`."""
@@ -73,13 +75,17 @@ class _Rows:
         skin: float,
         pairs: bool,
     ) -> None:
-        self.device = device
+        self._device = device
         self._arguments = (molecule_sizes, cutoff)
         self._skin = skin
         self._pairs = pairs
         self._list: Any = None
         self._kept: Tensor | None = None
         self._kept_build = -1
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
 
     def find(self, positions: Tensor) -> Any:
         from flashschnet_kernels.neighbors import verlet

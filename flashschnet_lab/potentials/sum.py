@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from flashschnet_kernels.plan import KernelPlan
-from flashschnet_lab.potentials.convolution import Neighbors
 from flashschnet_lab.potentials.batch import Batch, sum_per_molecule
+from flashschnet_lab.potentials.convolution import Neighbors
 from flashschnet_lab.potentials.neighborhood import NeighborFinder, neighbor_finder
 from flashschnet_lab.potentials.priors import Priors
 from flashschnet_lab.potentials.schnet import SchNet
@@ -126,12 +127,13 @@ def _deterministic(wanted: bool) -> Iterator[None]:
     if not wanted or before:
         yield
         return
-    fill = torch.utils.deterministic.fill_uninitialized_memory
+    settings: Any = torch.utils.deterministic
+    fill = settings.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
     # Kernels write all that is read later; filling their results first would only cost time.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    settings.fill_uninitialized_memory = False
     try:
         yield
     finally:
-        torch.utils.deterministic.fill_uninitialized_memory = fill
+        settings.fill_uninitialized_memory = fill
         torch.use_deterministic_algorithms(before)

@@ -13,6 +13,7 @@ from torch import Tensor
 from flashschnet_kernels.langevin.reference import gaussian_noise
 from flashschnet_kernels.plan import KernelPlan, default_plan
 from flashschnet_lab.errors import UserError
+from flashschnet_lab.potentials.sum import ForceField
 from flashschnet_lab.simulation.guards import (
     Failure,
     SimulationStopped,
@@ -149,12 +150,8 @@ class Simulation:
         self.replicas = replicas
         self.device = resolve_device(device)
         self.dtype = DTYPES[self.settings.dtype]
-        self.force_field = build_force_field(
-            [system] * replicas,
-            device=self.device,
-            dtype=self.dtype,
-            plan=plan or default_plan(self.device.type, self.dtype),
-            deterministic=self.settings.deterministic,
+        self.force_field = self._build_force_field(
+            plan or default_plan(self.device.type, self.dtype)
         )
         self.dynamics = self._dynamics()
         self._stop_asked = False
@@ -168,6 +165,23 @@ class Simulation:
     def plan(self) -> KernelPlan:
         """Which implementation of each operator runs."""
         return self.force_field.plan
+
+    def use_plan(self, plan: KernelPlan) -> None:
+        """Go on under another kernel plan, from the same state.
+
+        Raises:
+            UserError: a plan that cannot run here; the simulation goes on under the old one.
+        """
+        self.force_field = self._build_force_field(plan)
+
+    def _build_force_field(self, plan: KernelPlan) -> ForceField:
+        return build_force_field(
+            [self.system] * self.replicas,
+            device=self.device,
+            dtype=self.dtype,
+            plan=plan,
+            deterministic=self.settings.deterministic,
+        )
 
     @property
     def time_ps(self) -> float:

@@ -11,12 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from flashschnet_kernels.neighbors.reference import pairs_within
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.proteins.protein import Protein
 from flashschnet_lab.simulation.state import Dynamics, State
 
 LARGEST_START_FORCE = 2000.0
 """kcal/mol/A; a folded or built chain stays far below, overlapping beads far above."""
+CLOSEST = 1e-3
+"""Angstrom; closer beads count as coincident."""
 SHORTEST_MEDIAN_BOND = 0.5
 """Angstrom; no bond of a protein is so short, but every one is in nanometres."""
 
@@ -94,13 +97,21 @@ def check_positions(protein: Protein, positions: np.ndarray) -> None:
         positions: [replicas, beads, 3] in angstrom.
 
     Raises:
-        UserError: coordinates that are not finite, or in nanometres.
+        UserError: coordinates that are not finite, two beads in one place, or nanometres.
     """
     if not np.isfinite(positions).all():
         replica, bead, _ = np.argwhere(~np.isfinite(positions))[0]
         raise UserError(
             f"the start of replica {replica} has no finite position for bead {bead} "
             f"({protein.label(int(bead))}); repair the structure"
+        )
+    x = torch.from_numpy(np.array(positions, dtype=np.float64)).reshape(-1, 3)
+    close = pairs_within(x, (protein.beads,) * len(positions), CLOSEST)
+    if close.shape[1]:
+        (replica, i), (_, j) = (divmod(int(bead), protein.beads) for bead in close[:, 0])
+        raise UserError(
+            f"beads {i} ({protein.label(i)}) and {j} ({protein.label(j)}) of replica {replica} "
+            "start at the same place, where no force is defined; repair the structure"
         )
     bonds = protein.topology.bonds
     if len(bonds):

@@ -128,7 +128,7 @@ def _plan_of(description: dict, device: torch.device) -> KernelPlan:
     try:
         return parse_plan(description["plan"], device.type)
     except ValueError as error:
-        raise UserError(f"the checkpoint was made with a plan that is not known: {error}") from error
+        raise UserError(f"the checkpoint names a plan that is not known: {error}") from error
 
 
 def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:

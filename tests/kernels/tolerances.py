@@ -40,3 +40,22 @@ def assert_as_exact_as_eager(
     allowed = max(FACTOR * (eager - exact).abs().max().item(), floor * scale)
     error = (found - exact).abs().max().item()
     assert error <= allowed, f"error {error:.2e}, allowed {allowed:.2e} (scale {scale:.2e})"
+
+SIXTEEN_BIT = {"float16": 1e-3, "bfloat16": 8e-3}
+"""Error of the fused convolution with 16-bit weights and activations, relative to the sizes of the
+terms that are added up."""
+
+SPLIT_HALVES = 2.0**-24 / FLOOR[torch.float32]
+"""Scale of a float32 product made of halves of float16, where the terms are smaller than that.
+
+An activation of at most 1 is resolved to 2^-25, however small it is, as it is near the cutoff.
+"""
+
+
+def assert_within(found: Tensor, exact: Tensor, allowed: float) -> None:
+    """Compare a result with the reference in float64, up to an absolute error."""
+    assert found.shape == exact.shape
+    assert found.isfinite().all()
+    error = (found.detach().double().cpu() - exact.detach()).abs()
+    largest = error.max().item() if error.numel() else 0.0
+    assert largest <= allowed, f"error {largest:.2e}, allowed {allowed:.2e}"

@@ -194,3 +194,11 @@ def test_records_are_added_to_a_file_and_drawn(records, tmp_path):
     path.write_text("[]")
     with pytest.raises(UserError, match="not a measurement file"):
         write_records(records, path)
+
+
+def test_tf32_is_allowed_for_the_measurement_alone(system):
+    before = torch.get_float32_matmul_precision()
+    record = measure(Work(system, 1, PLANS["baseline"], precision="tf32"), CPU, seconds=0.01)
+    assert record["precision"] == "tf32"
+    assert record["ms"]["median"] > 0.0
+    assert torch.get_float32_matmul_precision() == before

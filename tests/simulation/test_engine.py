@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from flashschnet_kernels.plan import parse_plan
 from flashschnet_lab.errors import UserError
+from flashschnet_lab.loading import load_system
 from flashschnet_lab.simulation.engine import Settings, Simulation
 
 
@@ -135,3 +137,25 @@ def test_minimise_goes_downhill(tiny):
     simulation.minimise()
     assert simulation.state.energy.item() < before
     assert simulation.state.forces.norm(dim=-1).max() < 100
+
+
+def test_the_plan_can_change_while_it_runs():
+    system = load_system("chignolin")
+    changed, steady = (Simulation(system, 2, device="cpu", seed=4) for _ in range(2))
+    for name in ("baseline", "radial_basis,aggregation", "flash-float32", "reference"):
+        changed.use_plan(parse_plan(name, "cpu"))
+        assert changed.plan.name == name
+        changed.run(2)
+    steady.run(8)
+    difference = (changed.state.positions - steady.state.positions).abs().max()
+    assert changed.state.step == steady.state.step
+    assert float(difference) < 1e-3
+
+
+def test_a_plan_that_cannot_run_here_leaves_the_old_one():
+    simulation = Simulation(load_system("chignolin"), device="cpu", dtype="float64")
+    before = simulation.plan
+    with pytest.raises(UserError, match="float32 runs"):
+        simulation.use_plan(parse_plan("quantization", "cpu"))
+    assert simulation.plan == before
+    simulation.run(1)

@@ -75,3 +75,10 @@ def test_too_large_a_time_step_says_so(tiny):
     simulation = Simulation(tiny, 2, device="cpu", timestep_fs=20.0)
     with pytest.raises(SimulationStopped, match="smaller time step than 20 fs"):
         simulation.run(2000)
+
+
+def test_two_beads_in_one_place_are_named(chain):
+    start = chain.protein.positions.copy()
+    start[7] = start[2]
+    with pytest.raises(UserError, match=r"beads 2 .* and 7 .*same place"):
+        Simulation(chain, device="cpu", positions=start)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from flashschnet_kernels.first_order import first_order
-from flashschnet_kernels.message_passing.filter_network import FilterNetwork
+from flashschnet_kernels.message_passing.filter_network import FilterNetwork, refuse_training
 from flashschnet_kernels.radial_basis.reference import cosine_envelope, cosine_envelope_slope
 
 PAIRS_PER_BLOCK = 1024
@@ -70,12 +70,7 @@ def pass_messages(features: Tensor, pairs: ListedPairs, filter_network: FilterNe
     Raises:
         RuntimeError: weights that want a gradient.
     """
-    weights = (filter_network.first_weight, filter_network.first_bias, filter_network.second_weight)
-    if torch.is_grad_enabled() and any(w.requires_grad for w in weights):
-        raise RuntimeError(
-            "the fused convolution has no gradient with respect to its weights; train with the "
-            "plan 'reference'"
-        )
+    refuse_training(filter_network)
     result: Tensor = _Convolution.apply(features, pairs.r_ij, pairs, filter_network)
     return result
 
@@ -92,7 +87,7 @@ class _Convolution(torch.autograd.Function):
             i, j = pairs.pairs[0, block], pairs.pairs[1, block]
             envelope = pairs.envelope[block, None]
             rbf, _ = _basis(network, r_ij[block], envelope, None)
-            hidden = torch.addmm(network.first_bias, rbf, network.first_weight.T).tanh_()
+            hidden = _hidden(network, rbf)
             filters = hidden.mul_(envelope) @ network.second_weight.T  # [block, channels]
             messages.index_add_(0, i, filters * features.index_select(0, j))
             messages.index_add_(0, j, filters.mul_(features.index_select(0, i)))
@@ -110,7 +105,7 @@ class _Convolution(torch.autograd.Function):
             i, j = ctx.pairs[0, block], ctx.pairs[1, block]
             envelope, envelope_slope = all_envelope[block, None], all_slope[block, None]
             rbf, rbf_slope = _basis(network, r_ij[block], envelope, envelope_slope)
-            hidden = torch.addmm(network.first_bias, rbf, network.first_weight.T).tanh_()
+            hidden = _hidden(network, rbf)
             bend = rbf_slope @ network.first_weight.T
             bend.mul_(1.0 - hidden * hidden).mul_(envelope).addcmul_(hidden, envelope_slope)
             filter_slope = bend @ network.second_weight.T  # [block, channels]
@@ -128,6 +123,12 @@ def _blocks(pairs: int) -> list[slice]:
     return [slice(start, start + PAIRS_PER_BLOCK) for start in range(0, pairs, PAIRS_PER_BLOCK)]
 
 
+def _hidden(network: FilterNetwork, rbf: Tensor) -> Tensor:
+    """Return tanh(L1 rbf + b1) [pairs, channels], as 2 sigmoid(2 z) - 1: six times faster here."""
+    z = torch.addmm(network.first_bias, rbf, network.first_weight.T, beta=2.0, alpha=2.0)
+    return z.sigmoid_().mul_(2.0).sub_(1.0)
+
+
 def _basis(
     network: FilterNetwork, r_ij: Tensor, envelope: Tensor, envelope_slope: Tensor | None
 ) -> tuple[Tensor, Tensor]:
@@ -135,7 +136,8 @@ def _basis(
     basis = network.basis
     u = r_ij if basis.kind == "gaussian" else torch.exp(-basis.alpha * r_ij)
     z = u[:, None] - basis.centres
-    e = torch.exp(-basis.widths * z * z)
+    # exp is several times slower where it underflows; e^-80 is nothing beside 1.
+    e = (z * z).mul_(-basis.widths).clamp_(min=-80.0).exp_()
     rbf = e * envelope
     if envelope_slope is None:
         return rbf, rbf

@@ -72,6 +72,23 @@ class PackedFilter:
     precision: str
 
 
+def refuse_training(network: FilterNetwork) -> None:
+    """Refuse weights that want a gradient, which no fused convolution has.
+
+    Raises:
+        RuntimeError: one of them does, while gradients are recorded.
+    """
+    basis = network.basis
+    layers = (network.first_weight, network.first_bias, network.second_weight)
+    if torch.is_grad_enabled() and any(
+        weight.requires_grad for weight in (*layers, basis.centres, basis.widths)
+    ):
+        raise RuntimeError(
+            "the fused convolution has no gradient with respect to its weights; train with the "
+            "plan 'reference', or freeze the network: network.requires_grad_(False)"
+        )
+
+
 def pack(network: FilterNetwork, precision: str) -> PackedFilter:
     """Lay a filter network out for the fused kernels.
 
@@ -80,8 +97,10 @@ def pack(network: FilterNetwork, precision: str) -> PackedFilter:
         precision: "float32" (three 16-bit products), "float16" or "bfloat16" (one).
 
     Raises:
+        RuntimeError: weights that want a gradient.
         ValueError: an unknown precision.
     """
+    refuse_training(network)
     if precision not in PRECISIONS:
         raise ValueError(f"precision {precision!r} is unknown; known: {', '.join(PRECISIONS)}")
     functions = _power_of_two(len(network.basis.centres))

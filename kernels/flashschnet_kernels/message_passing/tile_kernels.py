@@ -1,9 +1,9 @@
 """The fused convolution as Triton kernels: a tile of pairs at a time, filters never leave the chip.
 
-A tile is ROWS x TILE pairs of beads, taken COLUMNS columns at a time. Its filters are computed once
-and serve both directions: rows receive from columns, summed in registers over all tiles of a
-program, and columns receive from rows, summed per tile. Both sums are written as partial sums, which
-`tile_sums` adds in a fixed order (ATOMIC false), or are added to the result atomically (ATOMIC true).
+A tile is ROWS x TILE pairs of beads, taken COLUMNS columns at a time. Its filters are computed
+once and serve both directions: rows receive from columns, summed in registers over all tiles of a
+program, and columns receive from rows, summed per tile. Both sums are written as partial sums,
+which `tile_sums` adds in a fixed order (ATOMIC false), or are added to the result atomically.
 
 Shapes: P = ROWS * COLUMNS pairs, F radial functions, C channels; F and C are padded with zeros.
 Pairs lie along the last axis, [C, P], and not along the first: the accumulator of a matrix unit
@@ -65,7 +65,7 @@ def load_features(values, bead, inside, channel, channels):
 
 @triton.jit
 def store_features(at, values, bead, inside, channel, channels, ATOMIC: tl.constexpr):
-    """Add values [C, beads] to rows of [beads, channels], or write them as a partial sum [.., C]."""
+    """Add values [C, beads] to rows of [beads, channels], or write them as a partial sum."""
     if ATOMIC:
         target = at + bead.to(tl.int64)[None, :] * channels + channel[:, None]
         keep = inside[None, :] & (channel < channels)[:, None]

@@ -24,9 +24,17 @@ from flashschnet_kernels.neighbors.tiles import COLUMNS, ROWS, Tiles
 WIDEST = 256
 PROGRAMS = 1056
 """Programs that fill the largest GPUs of today a few times over."""
-FORWARD = {"COLUMNS": 8, "num_warps": 8, "num_stages": 1}
-BACKWARD = {"COLUMNS": 4, "num_warps": 8, "num_stages": 1}
-"""Columns taken at a time and warps, as measured on an H200: see kernels/README.md."""
+FORWARD = {
+    "float32": {"COLUMNS": 8, "num_warps": 8},
+    "float16": {"COLUMNS": 4, "num_warps": 8},
+    "bfloat16": {"COLUMNS": 4, "num_warps": 8},
+}
+BACKWARD = {
+    "float32": {"COLUMNS": 8, "num_warps": 8},
+    "float16": {"COLUMNS": 4, "num_warps": 4},
+    "bfloat16": {"COLUMNS": 4, "num_warps": 4},
+}
+"""Columns taken at a time and warps, the fastest of 14 measured on an H200: see README.md."""
 
 
 def pass_messages(
@@ -81,8 +89,12 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     @first_order
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
+        features, r_ij, envelope, envelope_slope = ctx.saved_tensors
         feature_gradient, slope = launch_backward(
-            *ctx.saved_tensors,
+            features,
+            r_ij,
+            envelope,
+            envelope_slope,
             gradient.contiguous(),
             ctx.tiles,
             ctx.network,
@@ -114,7 +126,8 @@ def launch_forward(
             sums.columns,
             *_scalars(network, tiles, splits),
             **_constants(network, atomic, features.device),
-            **FORWARD,
+            **FORWARD[network.precision],
+            num_stages=1,
         )
     return sums.rows if atomic else reduce_partials(sums, tiles, splits, network.channels)
 
@@ -152,7 +165,8 @@ def launch_backward(
             *_scalars(network, tiles, splits),
             **_constants(network, atomic, features.device),
             FEATURES=wants_features,
-            **BACKWARD,
+            **BACKWARD[network.precision],
+            num_stages=1,
         )
     if not wants_features:
         return None, slope
@@ -194,7 +208,7 @@ def _constants(network: PackedFilter, atomic: bool, device: torch.device) -> dic
     return {
         "ROWS": ROWS,
         "TILE": COLUMNS,
-        "F": network.first_high.shape[0],
+        "F": network.first_high.shape[1],
         "C": network.second_high.shape[0],
         "EXP_NORMAL": network.kind == "exp_normal",
         "PRECISION": PRECISIONS[network.precision],
@@ -234,12 +248,13 @@ def specialisations() -> list[Specialisation]:
             "PRECISION": code,
             "UPCAST": False,
         }
+        ahead, back = FORWARD[precision], BACKWARD[precision]
         for atomic, exp_normal in ((False, True), (True, True), (False, False)):
             shared = {**constants, "ATOMIC": atomic, "EXP_NORMAL": exp_normal}
-            found.append(_variant(tile_kernels.forward_kernel, signature, shared, FORWARD))
+            found.append(_variant(tile_kernels.forward_kernel, signature, shared, ahead))
             for features in (True, False):
                 backward = {**shared, "FEATURES": features}
-                found.append(_variant(tile_kernels.backward_kernel, signature, backward, BACKWARD))
+                found.append(_variant(tile_kernels.backward_kernel, signature, backward, back))
     for width in (128, tile_geometry.SLOPE):
         constants = {"ROWS": ROWS, "TILE": COLUMNS, "WIDTH": width}
         found.append(_variant(tile_sums.reduce_kernel, signature, constants, {"num_warps": 4}))

@@ -1,0 +1,81 @@
+"""Every kernel compiles for every GPU generation, without a GPU, and fits into its shared memory."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton")
+
+from flashschnet_kernels import ahead_of_time
+from flashschnet_kernels.ahead_of_time import SHARED_LIMIT, TARGETS, all_specialisations
+
+PACKAGE = Path(ahead_of_time.__file__).parent
+
+
+def launched_kernels() -> set[str]:
+    """Names of the kernels that the package launches: what `kernel[grid](...)` calls."""
+    decorated, called = set(), set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and any(
+                ast.unparse(d).startswith("triton.jit") for d in node.decorator_list
+            ):
+                decorated.add(node.name)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Subscript):
+                called.add(ast.unparse(node.func.value).rpartition(".")[2])
+    return decorated & called
+
+
+def compiled_by_module(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the module as a person would: with compiled kernels, not interpreted ones."""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    environment |= {"PYTHONPATH": str(PACKAGE.parent), "TRITON_CACHE_DIR": str(folder)}
+    command = [sys.executable, "-m", "flashschnet_kernels.ahead_of_time", *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+
+def test_every_kernel_that_is_launched_has_its_variants():
+    assert launched_kernels() == {v.kernel.__name__ for v in all_specialisations()}
+    for target in TARGETS:
+        names = {v.kernel.__name__ for v in all_specialisations() if target in v.targets}
+        assert names == launched_kernels()
+
+
+def test_all_variants_compile_for_all_targets(tmp_path):
+    done = compiled_by_module(tmp_path)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    rows = [line.split() for line in done.stdout.splitlines()]
+    for target in TARGETS:
+        of_target = [row for row in rows if row[0] == target]
+        assert len(of_target) == sum(target in v.targets for v in all_specialisations())
+        assert {row[1] for row in of_target} == launched_kernels()
+        for row in of_target:
+            assert int(row[row.index("shared") + 1]) <= SHARED_LIMIT[target]
+
+
+def test_unknown_targets_are_refused(tmp_path):
+    done = compiled_by_module(tmp_path, "sm_35")
+    assert done.returncode == 2
+    assert "unknown sm_35; known: sm_80, sm_90, sm_120" in done.stderr
+
+
+def test_what_cannot_run_fails(monkeypatch, capsys):
+    good = ahead_of_time.Compiled("kernel", "sm_120", {"C": 128}, 8, 4096, 255, 16)
+    bad = replace(good, shared_bytes=131072, problem="131072 B of shared memory")
+    monkeypatch.setattr(sys, "argv", ["ahead_of_time", "sm_120"])
+    for results, status in (([good], 0), ([good, bad], 1)):
+        monkeypatch.setattr(ahead_of_time, "compile_all", lambda *_, r=results: iter(r))
+        with pytest.raises(SystemExit) as end:
+            ahead_of_time.main()
+        assert end.value.code == status
+    printed = capsys.readouterr().out
+    assert "registers 255  stack   16 B  C=128" in printed
+    assert "FAILS: 131072 B of shared memory" in printed
+    assert "2 variants, 1 of them cannot run" in printed

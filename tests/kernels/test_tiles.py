@@ -1,0 +1,192 @@
+"""Tiles of neighbours on GPU (or in Triton's interpreter), against all pairs of the reference."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from flashschnet_kernels.neighbors.reference import pairs_within
+from tests.kernels.cases import CUTOFF, scattered
+
+SIZES = [
+    (0,),
+    (1,),
+    (8,),
+    (9,),
+    (16,),  # two row blocks: half way round the circle is the other one
+    (17,),
+    (32,),
+    (33,),
+    (48,),
+    (1, 1, 1),
+    (17, 0, 1, 16, 9, 32),
+]
+
+
+@pytest.fixture
+def search(triton_device):
+    """A function that finds the tiles of positions, and the search that found them."""
+    from flashschnet_kernels.neighbors.tiles import TileSearch
+
+    def find(positions, sizes, **options):
+        searching = TileSearch(sizes, CUTOFF, triton_device, **options)
+        return searching(positions.to(triton_device, torch.float32)), searching
+
+    return find
+
+
+def spread(sizes: tuple[int, ...], radius: float) -> torch.Tensor:
+    """Return molecules in balls around the same centre: only the sizes keep them apart."""
+    parts = [scattered(size, radius, seed) for seed, size in enumerate(sizes)]
+    return torch.cat([torch.zeros(0, 3, dtype=torch.float64), *parts])
+
+
+def neighbours(positions: torch.Tensor, sizes: tuple[int, ...]) -> set[tuple[int, int]]:
+    """Return all pairs i < j within the cutoff; the reference wants no empty molecules."""
+    sizes = tuple(size for size in sizes if size)
+    return set(map(tuple, pairs_within(positions, sizes, CUTOFF).T.tolist())) if sizes else set()
+
+
+def owned(tiles) -> list[list[int]]:
+    """First beads of the columns of each row block's tiles."""
+    assert (tiles.count <= tiles.most_tiles).all()
+    rows = zip(tiles.column.tolist(), tiles.count.tolist(), strict=True)
+    return [row[:count] for row, count in rows]
+
+
+def tile_pairs(tiles) -> list[set[tuple[int, int]]]:
+    """The unordered pairs of beads in each tile, molecules respected as kernels do."""
+    from flashschnet_kernels.neighbors.tiles import COLUMNS, ROWS
+
+    layout, found = tiles.layout, []
+    bounds = zip(layout.first_bead.tolist(), layout.molecule_end.tolist(), strict=True)
+    for (first, end), columns in zip(bounds, owned(tiles), strict=True):
+        for column in columns:
+            rows = range(first, min(first + ROWS, end))
+            others = range(column, min(column + COLUMNS, end))
+            found.append({(min(i, j), max(i, j)) for i in rows for j in others if i != j})
+    return found
+
+
+def check(tiles, positions, sizes):
+    near = neighbours(positions, sizes)
+    blocks = tile_pairs(tiles)
+    times = Counter(pair for pairs in blocks for pair in pairs)
+    assert all(count == 1 for count in times.values())
+    assert near <= times.keys()
+    assert all(pairs & near for pairs in blocks)  # no tile for nothing
+    molecule = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes).long())
+    assert all(molecule[i] == molecule[j] for i, j in times)
+    check_slots(tiles)
+
+
+def check_slots(tiles):
+    """Every tile is found again from its candidate, in the order of the list."""
+    for row, columns in enumerate(owned(tiles)):
+        slots = tiles.slot[row].tolist()
+        first = int(tiles.layout.molecule_block[row])
+        blocks = int(tiles.layout.molecule_blocks[row])
+        start = int(tiles.layout.molecule_start[row])
+        steps = [step for step in range(blocks // 2 + 1) if slots[step] >= 0]
+        assert [slots[step] for step in steps] == list(range(len(columns)))
+        assert [start + (row - first + step) % blocks * 8 for step in steps] == columns
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("radius", [7.0, 24.0], ids=["all in range", "some"])
+def test_every_neighbour_lies_in_exactly_one_tile(search, sizes, radius):
+    positions = spread(sizes, radius)
+    tiles, searching = search(positions, sizes)
+    assert searching.complete
+    check(tiles, positions, sizes)
+
+
+def test_row_blocks_own_about_as_many_tiles(search):
+    positions = spread((72,), 7.4)
+    tiles, _ = search(positions, (72,))
+    assert tiles.count.tolist() == [5] * 9
+
+
+def test_a_chain_keeps_few_tiles(search):
+    positions = torch.zeros(64, 3, dtype=torch.float64)
+    positions[:, 0] = 3.8 * torch.arange(64)
+    tiles, _ = search(positions, (64,))
+    check(tiles, positions, (64,))
+    assert tiles.count.tolist() == [2] * 7 + [1]
+
+
+def test_at_the_cutoff_is_out_of_range(search):
+    positions = torch.zeros(16, 3, dtype=torch.float64)
+    positions[:8, 0] = 1000.0 * torch.arange(1, 9)
+    positions[8:, 1] = 1000.0 * torch.arange(1, 9)
+    positions[9] = positions[1] + torch.tensor([CUTOFF, 0.0, 0.0])
+    tiles, _ = search(positions, (16,))
+    assert tiles.count.tolist() == [0, 0]
+    positions[9, 0] -= 2.0**-9
+    tiles, _ = search(positions, (16,))
+    assert owned(tiles) == [[8], []]
+
+
+def test_too_little_room_grows_and_never_truncates(search, triton_device):
+    sizes = (50, 9)
+    dense, loose = spread(sizes, 8.0), spread(sizes, 60.0)
+    tiles, searching = search(loose, sizes, room=2)
+    assert not searching.complete
+    check(tiles, loose, sizes)
+    for positions in (dense, loose, dense):
+        tiles = searching(positions.to(triton_device, torch.float32))
+        check(tiles, positions, sizes)
+        assert tiles.most_tiles == searching.capacity
+    assert searching.capacity == searching.layout.candidates  # dense needs all of them
+    everything, _ = search(dense, sizes)
+    assert owned(tiles) == owned(everything)
+
+
+def test_room_for_a_quarter_more_than_was_needed(search):
+    positions = torch.zeros(200, 3, dtype=torch.float64)
+    positions[:, 0] = torch.arange(200)
+    tiles, searching = search(positions, (200,), room=1)
+    needed = int(tiles.count.max())
+    check(tiles, positions, (200,))
+    assert searching.capacity == needed + needed // 4 + 1 < searching.layout.candidates
+
+
+def test_same_tiles_every_run_and_in_a_batch(search):
+    positions = spread((33,), 16.0)
+    first, searching = search(positions, (33,))
+    again = searching(positions.to(first.count.device, torch.float32))
+    assert owned(first) == owned(again)
+    batch, _ = search(positions.repeat(2, 1), (33, 33))
+    shifted = [[column + 33 for column in row] for row in owned(first)]
+    assert owned(batch) == owned(first) + shifted
+
+
+def test_non_contiguous_positions(search):
+    positions = spread((17,), 12.0)
+    tiles, _ = search(positions.repeat_interleave(2, dim=1)[:, ::2], (17,))
+    check(tiles, positions, (17,))
+
+
+def test_a_position_that_is_not_a_number_does_no_harm(search):
+    positions = spread((20,), 7.0)
+    positions[3, 1] = float("nan")
+    tiles, _ = search(positions, (20,))
+    assert neighbours(positions, (20,)) <= set().union(*tile_pairs(tiles))
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    sizes=st.lists(st.integers(0, 26), min_size=1, max_size=3).map(tuple),
+    radius=st.sampled_from([9.0, 20.0, 80.0]),
+    room=st.sampled_from([1, 2, 64]),
+)
+def test_any_sizes_and_density(search, sizes, radius, room):
+    positions = spread(sizes, radius)
+    tiles, _ = search(positions, sizes, room=room)
+    check(tiles, positions, sizes)
