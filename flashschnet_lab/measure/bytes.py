@@ -12,13 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
-from flashschnet_lab.measure import eager, fused, nodes
-from flashschnet_lab.measure.stages import INDEX, WORD, Sizes, Stage, choice
+from flashschnet_lab.measure import eager, fused, fused_blocks, fused_tiles, nodes
+from flashschnet_lab.measure.stages import FUSED, INDEX, WORD, Sizes, Stage, choice
+from flashschnet_lab.measure.tiling import Tiling, tiling
 from flashschnet_lab.potentials.schnet import SchNetShape
 from flashschnet_lab.system import System
-
-FUSED = ("triton", "cpu")
-"""Implementations of message passing without a tensor that has a row per pair."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def stage_costs(
         plan: a `KernelPlan`.
         precision: "float32" or "float64".
         stage: "force" (energies and forces) or "step" (a Langevin step).
-        tiles: active tiles of one molecule if they were counted (see `fused.tiling`).
+        tiles: active tiles of one molecule if they were counted (see `tiling.tiling`).
     """
     word = WORD[precision]
     prior, prior_backward = nodes.priors(work, plan, word)
@@ -133,39 +131,60 @@ def _network(
     shape: SchNetShape, sizes: Sizes, plan: object, word: int, counted: float | None
 ) -> tuple[list[Stage], list[Stage]]:
     """Return the stages of the network, forward and backward, each in the order they run."""
-    links = eager.links_of(sizes, plan)
-    tiles = fused.tiling(sizes, tiles=counted)
-    is_fused = choice(plan, "message_passing") in FUSED
-    searches = {
-        "verlet": lambda: fused.verlet_check(sizes, word),
-        "tiles": lambda: fused.tile_search(sizes, tiles, word),
-    }
-    search = searches.get(choice(plan, "neighbors"))
-    forward = [eager.neighbors(sizes, plan, word) if search is None else search()]
+    passing, links = choice(plan, "message_passing"), eager.links_of(sizes, plan)
+    tiles = tiling(sizes, counted)
+    forward: list[Stage] = []
     backward: list[Stage] = []  # last first
-    if not is_fused:
-        if choice(plan, "radial_basis") == "reference":
-            basis = eager.radial_basis(shape, sizes, links, word)
-            basis_backward = eager.radial_basis_backward(shape, sizes, links, word)
-        else:
-            basis, basis_backward = fused.radial_basis(shape, sizes, links, word)
-        forward.append(basis)
-        backward.append(basis_backward)
+    if choice(plan, "neighbors") == "tiles":
+        forward.append(fused_tiles.search(sizes, tiles))
+    elif choice(plan, "neighbors") == "verlet":
+        forward.append(fused.verlet_check(sizes, word))
+    else:
+        forward.append(eager.neighbors(sizes, plan, word))
+    if passing == "triton":
+        basis, basis_backward = fused_tiles.geometry(sizes, plan, tiles)
+    elif passing == "cpu":
+        basis, basis_backward = fused_blocks.geometry(sizes, word)
+    elif choice(plan, "radial_basis") == "reference":
+        basis = eager.radial_basis(shape, sizes, links, word)
+        basis_backward = eager.radial_basis_backward(shape, sizes, links, word)
+    else:
+        basis, basis_backward = fused.radial_basis(shape, sizes, links, word)
+    forward.append(basis)
+    backward.append(basis_backward)
     for number in range(shape.blocks):
         before, after = nodes.node_layers(shape, sizes, plan, word, number)
         update_backward, *rest = nodes.node_layers_backward(shape, sizes, plan, word, number)
-        if is_fused:
-            messages, back = fused.block(shape, sizes, plan, word, number, tiles)
-            middle, middle_backward = [messages], [back]
-        else:
-            middle = eager.block(shape, sizes, plan, links, word, number)
-            middle_backward = eager.block_backward(shape, sizes, plan, links, word, number)
+        middle, middle_backward = _messages(shape, sizes, plan, word, number, links, tiles)
         forward += [before, *middle, after]
         backward += [*reversed(rest), *reversed(middle_backward), update_backward]
     last, last_backward = nodes.output(shape, sizes, plan, word)
-    if not is_fused:  # the basis itself goes when the network returns
+    if passing not in FUSED:  # the basis itself goes when the network returns
         last = replace(last, kept=last.kept - word * links * shape.radial_functions)
     return [*forward, last], [last_backward, *reversed(backward)]
+
+
+def _messages(
+    shape: SchNetShape,
+    sizes: Sizes,
+    plan: object,
+    word: int,
+    number: int,
+    links: float,
+    tiles: Tiling,
+) -> tuple[list[Stage], list[Stage]]:
+    """Return the stages of one convolution, forward and backward."""
+    passing = choice(plan, "message_passing")
+    if passing == "triton":
+        messages, back = fused_tiles.block(shape, sizes, plan, number, tiles)
+    elif passing == "cpu":
+        messages, back = fused_blocks.block(shape, sizes, plan, word, number)
+    else:
+        return (
+            eager.block(shape, sizes, plan, links, word, number),
+            eager.block_backward(shape, sizes, plan, links, word, number),
+        )
+    return [messages], [back]
 
 
 def _costs(stages: list[Stage]) -> tuple[StageCost, ...]:

@@ -94,7 +94,6 @@ def block(
     filters += linear(links, word, c, c, plan)
     filters += elementwise(links, word, (c, c), (c + 1, c))  # tanh, times envelope
     added = elementwise(beads, word, (2 * c, c)) if ways == 2 else Moves()
-    held = ways * row if _keeps_messages(plan) else 0.0
     label = f"block {number} "
     return [
         # Kept for the backward pass: after tanh, before and after the envelope.
@@ -103,15 +102,14 @@ def block(
         Stage(
             label + "multiply",
             elementwise(links, word, (2 * c, c)) * ways,
-            kept=held,
-            extra=ways * row,
+            extra=row,
         ),
         # The embedding has no gradient, so the first block does not need its filters again.
         Stage(
             label + "aggregate",
             _aggregate(links, word, (beads, c), plan) * ways + added,
             kept=-(row if number == 0 else 0) + word * beads * c,
-            extra=word * beads * c * ways,
+            extra=row + word * beads * c * ways,
         ),
     ]
 
@@ -132,26 +130,27 @@ def block_backward(
     if not last:
         filters.append(elementwise(links, word, (2 * f, f), (2, 1)))  # sums over blocks
     multiply_kept = -(2 if first else 3) * row if ways == 2 else -row
-    # The messages go when the first gradient has come; the second direction follows the first.
+    # The second direction follows the first.
     label = f"block {number} "
     stages = [
         Stage(
             label + "aggregate, backward",
             gather(links, word, (beads, c)) * ways,
-            kept=row - (ways * row if _keeps_messages(plan) else 0.0),
+            kept=row - word * beads * c,
             extra=row,
         ),
         Stage(
             label + "multiply, backward",
             products,
             kept=multiply_kept,
-            extra=(1 if first and ways == 1 else 2) * row,
+            extra=(1 if first else 2) * row,
         ),
     ]
     if not first:
         back = _aggregate(links, word, (beads, c), plan) * ways
         back += elementwise(beads, word, (2 * c, c)) * (ways - 1)
-        stages.append(Stage(label + "gather, backward", back, kept=-row if ways == 1 else 0.0))
+        kept = word * beads * c - (row if ways == 1 else 0.0)
+        stages.append(Stage(label + "gather, backward", back, kept))
     freed = 3 * row - (word * links * f if last else 0.0)
     stages.append(Stage(label + "filter, backward", total(filters), kept=-freed, extra=2 * row))
     return stages
@@ -160,11 +159,6 @@ def block_backward(
 def _ways(plan: object) -> int:
     """Return how often a link is gathered: a pair serves both directions."""
     return 1 if choice(plan, "message_passing") == "edge_list" else 2
-
-
-def _keeps_messages(plan: object) -> bool:
-    """Return whether messages live until the backward pass: index_add keeps what it added."""
-    return choice(plan, "aggregation") == "reference"
 
 
 def _aggregate(links: float, word: int, target: tuple[float, float], plan: object) -> Moves:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 from flashschnet_lab.measure.stages import (
+    FUSED,
     INDEX,
     Moves,
     Sizes,
@@ -49,10 +50,12 @@ def node_layers(
     update += elementwise(beads, word, (h, h), (2 * h, h))  # tanh, add
     label = f"block {number} "
     row = word * beads
+    new = c if number else c + h  # the embedding
+    gone = c if choice(plan, "message_passing") in FUSED else 2 * c
     return [
-        Stage(label + "to channels", linear(beads, word, h, c, plan), kept=row * c, extra=row * c),
-        # Features and messages go, what tanh gave stays.
-        Stage(label + "update", update, kept=row * (h - c), extra=row * 3 * h),
+        Stage(label + "to channels", linear(beads, word, h, c, plan), row * new, row * new),
+        # Messages go, and features unless the convolution keeps them; what tanh gave stays.
+        Stage(label + "update", update, kept=row * (h - gone), extra=row * 3 * h),
     ]
 
 
@@ -65,11 +68,13 @@ def node_layers_backward(
     update += linear_backward(beads, word, c, h, plan)
     update += elementwise(beads, word, (2 * h, h))
     label, row = f"block {number} ", word * beads
-    stages = [Stage(label + "update, backward", update, kept=-row * h, extra=row * (2 * h + c))]
+    # What tanh gave goes, and the gradient of x with its last user; that of the messages stays.
+    kept = row * (c - h if number else c - 2 * h)
+    stages = [Stage(label + "update, backward", update, kept, extra=row * 2 * h)]
     if number:
         back = linear_backward(beads, word, h, c, plan)
         back += elementwise(beads, word, (2 * h, h))
-        stages.append(Stage(label + "to channels, backward", back, extra=row * 2 * h))
+        stages.append(Stage(label + "to channels, backward", back, -row * c, extra=row * 2 * h))
     return stages
 
 
@@ -83,10 +88,10 @@ def output(shape: SchNetShape, sizes: Sizes, plan: object, word: int) -> list[St
         backward += linear_backward(beads, word, narrow, wide, plan)
         backward += elementwise(beads, word, (2 * wide, wide))
     forward += linear(beads, word, widths[-1], 1, plan) + elementwise(beads, word, (1, 2), (2, 0))
-    kept = word * beads * sum(shape.output_widths)
+    kept, x = word * beads * sum(shape.output_widths), word * beads * shape.hidden
     return [
-        Stage("output", forward, kept=kept, extra=kept),
-        Stage("output, backward", backward, kept=-kept, extra=kept),
+        Stage("output", forward, kept=kept - x, extra=kept),
+        Stage("output, backward", backward, kept=x - kept, extra=2 * x),
     ]
 
 

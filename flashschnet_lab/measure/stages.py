@@ -9,6 +9,9 @@ from math import prod
 INDEX = 8
 """Bytes of an index (int64)."""
 
+FUSED = ("triton", "cpu")
+"""Implementations of message passing without a tensor that has a row per pair."""
+
 WORD = {"float32": 4, "float64": 8}
 """Bytes of a number, by precision."""
 

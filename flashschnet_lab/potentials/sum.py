@@ -92,7 +92,7 @@ class ForceField(nn.Module):
             )
         parts: dict[str, Tensor] = {}
         if self.priors is not None:
-            parts.update(self.priors(x))
+            parts.update(self.priors(x, self.plan.priors))
         if self.contacts is not None:
             parts["contacts"] = self.contacts(x)
         if self.network is not None:

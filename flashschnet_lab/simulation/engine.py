@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flashschnet_kernels.langevin.reference import gaussian_noise
 from flashschnet_kernels.plan import KernelPlan, default_plan
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.potentials.sum import ForceField
+from flashschnet_lab.simulation.capture import CapturedStep, why_not
 from flashschnet_lab.simulation.guards import (
     Failure,
     SimulationStopped,
@@ -25,6 +25,7 @@ from flashschnet_lab.simulation.guards import (
 )
 from flashschnet_lab.simulation.integrators import INTEGRATORS
 from flashschnet_lab.simulation.minimise import minimise
+from flashschnet_lab.simulation.noise import NoiseBlocks
 from flashschnet_lab.simulation.reporters import Frame, Reporter
 from flashschnet_lab.simulation.state import Dynamics, State, inverse_masses, kinetic_energy
 from flashschnet_lab.system import System, build_force_field
@@ -35,7 +36,6 @@ from flashschnet_lab.units import (
     thermal_energy,
 )
 
-NOISE_NUMBERS_PER_BLOCK = 1 << 20
 CHECK_EVERY = 100
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 VELOCITY_STEP = (1 << 62) + 1
@@ -113,6 +113,7 @@ class Simulation:
         positions: start [beads, 3] or [replicas, beads, 3] in angstrom; default the system's.
         device: "cpu", "cuda", ...; default the GPU if there is one.
         plan: implementation of every operator; default `default_plan`: fused, float32 exact.
+        capture: replay steps as a CUDA graph where that is possible (`not_captured` says why not).
         reporters: called with a `Frame` every `report_every` steps.
         report_every: steps between frames.
         minimise: move downhill before the first step.
@@ -137,6 +138,7 @@ class Simulation:
         positions: np.ndarray | None = None,
         device: str | torch.device | None = None,
         plan: KernelPlan | None = None,
+        capture: bool = True,
         reporters: Sequence[Reporter] = (),
         report_every: int = 100,
         minimise: bool = False,
@@ -154,6 +156,8 @@ class Simulation:
             plan or default_plan(self.device.type, self.dtype)
         )
         self.dynamics = self._dynamics()
+        self._capture = capture
+        self._captured: CapturedStep | None = None
         self._stop_asked = False
         self._reported = -1
         if state is None:
@@ -166,6 +170,19 @@ class Simulation:
         """Which implementation of each operator runs."""
         return self.force_field.plan
 
+    @property
+    def not_captured(self) -> str:
+        """Why steps are launched kernel by kernel and not as a CUDA graph; empty if they are."""
+        if not self._capture:
+            return "capture=False was asked for"
+        has_network = self.system.model.network is not None
+        return why_not(self.plan, has_network, self.settings.integrator, self.device)
+
+    @property
+    def captures(self) -> bool:
+        """Whether steps are replayed as a CUDA graph."""
+        return not self.not_captured
+
     def use_plan(self, plan: KernelPlan) -> None:
         """Go on under another kernel plan, from the same state.
 
@@ -173,6 +190,7 @@ class Simulation:
             UserError: a plan that cannot run here; the simulation goes on under the old one.
         """
         self.force_field = self._build_force_field(plan)
+        self._captured = None
 
     def _build_force_field(self, plan: KernelPlan) -> ForceField:
         return build_force_field(
@@ -243,10 +261,13 @@ class Simulation:
 
     def _dynamics(self) -> Dynamics:
         settings = self.settings
+        streams = settings.first_replica + torch.arange(self.replicas, device=self.device)
+        beads = self.system.protein.beads
+        self._noise = NoiseBlocks(settings.seed, streams, beads, self.dtype)
         kT = [thermal_energy(t) for t in settings.temperatures]  # noqa: N806
         return Dynamics(
             evaluate=self._evaluate,
-            noise=_noise_blocks(settings, self.system.protein.beads, self.device, self.dtype),
+            noise=self._noise,
             inverse_mass=inverse_masses(self.system.protein.masses, self.dtype, self.device),
             kT=torch.tensor(kT, dtype=self.dtype, device=self.device)[:, None, None],
             timestep=settings.timestep_ps,
@@ -312,6 +333,13 @@ class Simulation:
     def _advance_to(self, step: int) -> None:
         advance = INTEGRATORS[self.settings.integrator]
         state = self.state
+        if self.captures:
+            if self._captured is None:
+                self._captured = CapturedStep(
+                    advance, self.dynamics, state, self._noise.block, self._noise.length
+                )
+            self.state = self._captured.run(state, step - state.step)
+            return
         while state.step < step and not self._stop_asked:
             state = guard(state, advance(state, self.dynamics), self.dynamics)
         self.state = state
@@ -369,24 +397,3 @@ def _move_limit(settings: Settings, lightest: float) -> float:
         thermal = 2.0 * settings.timestep_ps * hottest / (settings.friction * lightest)
         limit = max(limit, 10.0 * math.sqrt(thermal))
     return limit
-
-
-def _noise_blocks(
-    settings: Settings, beads: int, device: torch.device, dtype: torch.dtype
-) -> Callable[[int], Tensor]:
-    """Return step -> noise [replicas, beads, 3], made in blocks of many steps to save launches."""
-    replicas = settings.first_replica + torch.arange(len(settings.temperatures), device=device)
-    length = max(1, min(64, NOISE_NUMBERS_PER_BLOCK // (4 * len(replicas) * beads)))
-    kept: dict[int, Tensor] = {}
-
-    def noise(step: int) -> Tensor:
-        block, slot = divmod(step, length)
-        if block not in kept:
-            while len(kept) > 1:
-                kept.pop(next(iter(kept)))
-            kept[block] = gaussian_noise(
-                settings.seed, replicas, block * length, length, beads, dtype
-            )
-        return kept[block][slot]
-
-    return noise

@@ -2,8 +2,8 @@
 
     python -m flashschnet_kernels.ahead_of_time [sm_80 sm_90 sm_120]
 
-prints shared memory, registers and stack of each variant, and fails if one does not compile or needs
-more shared memory than the GPU has.
+prints shared memory, registers and stack of each variant, and fails if one does not compile or
+needs more shared memory than the GPU has.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ MODULES = (
     "flashschnet_kernels.neighbors.triton",
     "flashschnet_kernels.neighbors.tiles",
     "flashschnet_kernels.message_passing.triton",
+    "flashschnet_kernels.priors.triton",
 )
 TARGETS = {"sm_80": 80, "sm_90": 90, "sm_120": 120}
 SHARED_LIMIT = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_120": 99 * 1024}

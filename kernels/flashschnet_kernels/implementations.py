@@ -50,9 +50,11 @@ IMPLEMENTATIONS: dict[str, dict[str, Implementation]] = {
     "quantization": {
         "none": Implementation("weights and activations in the precision of the run", _EXACT),
         "fp16": Implementation("16-bit weights and activations, a scale per channel", _EXACT),
-        "bf16": Implementation("as fp16 with 8 bits of fraction: its range, an eighth of its "
-                               "precision", _EXACT),
+        "bf16": Implementation("as fp16, with more range and an eighth of its precision", _EXACT),
     },
-    "priors": {"reference": Implementation("autograd over all terms", _SCATTER)},
+    "priors": {
+        "reference": Implementation("autograd over all terms", _SCATTER),
+        "triton": Implementation("repulsion of all pairs in one pass", _EXACT, "triton"),
+    },
     "langevin": {"reference": Implementation("Philox counter streams", _EXACT)},
 }

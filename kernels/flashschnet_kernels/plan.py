@@ -90,6 +90,9 @@ class KernelPlan:
             if self == plan:
                 return name
         for device in DEVICES:
+            for name, quantization in FLASH.items():
+                if self == flash(device, quantization):
+                    return name
             for switches in _subsets():
                 if self == switched(switches, device):
                     return _joined(switches)
@@ -150,6 +153,10 @@ PLANS = {"reference": REFERENCE, "baseline": BASELINE}
 """Plans for any device: the definition, and the CGSchNet baseline that all are compared with."""
 
 
+FLASH = {"flash": "fp16", "flash-float32": "none", "flash-bf16": "bf16"}
+"""Plans with everything fused, for a kind of device, and their quantisation."""
+
+
 def switched(switches: tuple[str, ...], device_type: str) -> KernelPlan:
     """Return the CGSchNet baseline with some of `SWITCHES` turned on, for "cpu" or "cuda".
 
@@ -176,7 +183,7 @@ def switched(switches: tuple[str, ...], device_type: str) -> KernelPlan:
 
 
 def flash(device_type: str, quantization: str = "none") -> KernelPlan:
-    """Return the plan with radial basis, message passing and aggregation fused.
+    """Return the plan with radial basis, message passing and aggregation fused, and the priors.
 
     Args:
         device_type: "cpu" or "cuda".
@@ -184,7 +191,8 @@ def flash(device_type: str, quantization: str = "none") -> KernelPlan:
             that is called `flash`.
     """
     plan = switched(SWITCHES[:3], device_type)
-    return replace(plan, quantization=quantization)
+    priors = "triton" if device_type == "cuda" else "reference"
+    return replace(plan, quantization=quantization, priors=priors)
 
 
 def default_plan(device_type: str, dtype: torch.dtype = torch.float32) -> KernelPlan:
@@ -217,9 +225,8 @@ def parse_plan(text: str, device_type: str = "cpu") -> KernelPlan:
     """
     if text in PLANS:
         return PLANS[text]
-    if text in ("flash", "flash-float32", "flash-bf16"):
-        quantization = {"flash": "fp16", "flash-bf16": "bf16"}.get(text, "none")
-        return flash(device_type, quantization)
+    if text in FLASH:
+        return flash(device_type, FLASH[text])
     words = [word.strip() for word in text.split(",") if word.strip()]
     switches = [word for word in words if word in SWITCHES]
     rest = [word for word in words if word not in SWITCHES]
@@ -304,7 +311,4 @@ def _subsets() -> list[tuple[str, ...]]:
 
 def _joined(switches: Iterable[str]) -> str:
     """Return the name of a choice of switches."""
-    names = list(switches)
-    if {"message_passing", "aggregation"} <= set(names):
-        return {"quantization": "flash", "bf16": "flash-bf16"}.get(names[-1], "flash-float32")
-    return ",".join(names)
+    return ",".join(switches)

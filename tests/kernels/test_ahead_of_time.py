@@ -1,4 +1,4 @@
-"""Every kernel compiles for every GPU generation, without a GPU, and fits into its shared memory."""
+"""Every kernel compiles for every GPU generation and fits into its shared memory; without a GPU."""
 
 from __future__ import annotations
 

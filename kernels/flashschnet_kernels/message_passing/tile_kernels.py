@@ -23,18 +23,29 @@ SPLIT_HALF: tl.constexpr = tl.constexpr(0)
 
 
 @triton.jit
-def product(high, low, b, PRECISION: tl.constexpr, UPCAST: tl.constexpr):
+def product(
+    high,
+    low,
+    low_at,
+    b,
+    PRECISION: tl.constexpr,
+    RELOAD: tl.constexpr,
+    UPCAST: tl.constexpr,
+):
     """Return (high + low) @ b in float32; |b| at most about 100.
 
     PRECISION 0: three float16 products of halves, good to float32. 1, 2: one product in float16 or
-    bfloat16. UPCAST multiplies the rounded numbers in float32, for an interpreter whose bfloat16
-    product is wrong.
+    bfloat16. RELOAD reads the low half at `low_at` for this product alone instead of holding it.
+    UPCAST multiplies the rounded numbers in float32, for an interpreter whose bfloat16 product is
+    wrong.
     """
     if PRECISION == SPLIT_HALF:
         b_high = b.to(tl.float16)
         b_low = (b - b_high.to(tl.float32)).to(tl.float16)
         result = tl.dot(high, b_high)
         result = tl.dot(high, b_low, acc=result)
+        if RELOAD:
+            low = load_matrix(low_at, high.shape[0], high.shape[1])
         result = tl.dot(low, b_high, acc=result)
     else:
         rounded = b.to(high.dtype)
@@ -46,13 +57,25 @@ def product(high, low, b, PRECISION: tl.constexpr, UPCAST: tl.constexpr):
 
 
 @triton.jit
-def load_weights(high_at, low_at, K: tl.constexpr, C: tl.constexpr, PRECISION: tl.constexpr):
+def load_matrix(matrix, ROWS: tl.constexpr, WIDTH: tl.constexpr):
+    """Return a matrix [ROWS, WIDTH]."""
+    return tl.load(matrix + tl.arange(0, ROWS)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :])
+
+
+@triton.jit
+def load_weights(
+    high_at,
+    low_at,
+    K: tl.constexpr,
+    C: tl.constexpr,
+    PRECISION: tl.constexpr,
+    RELOAD: tl.constexpr,
+):
     """Return both halves of a weight matrix [C, K]; the first twice where the second is unused."""
-    at = tl.arange(0, C)[:, None] * K + tl.arange(0, K)[None, :]
-    high = tl.load(high_at + at)
+    high = load_matrix(high_at, C, K)
     low = high
-    if PRECISION == SPLIT_HALF:
-        low = tl.load(low_at + at)
+    if PRECISION == SPLIT_HALF and not RELOAD:
+        low = load_matrix(low_at, C, K)
     return high, low
 
 
@@ -125,6 +148,7 @@ def forward_kernel(
     EXP_NORMAL: tl.constexpr,
     PRECISION: tl.constexpr,
     ATOMIC: tl.constexpr,
+    RELOAD: tl.constexpr,
     UPCAST: tl.constexpr,
 ):
     """Write m_i = sum_j W(r_ij) h_j as partial sums; grid (row blocks, splits).
@@ -135,8 +159,8 @@ def forward_kernel(
     P: tl.constexpr = ROWS * COLUMNS
     f, c, p = tl.arange(0, F), tl.arange(0, C), tl.arange(0, P)
     centres, widths = tl.load(centres_at + f), tl.load(widths_at + f)
-    w1, w1_low = load_weights(first_high, first_low, F, C, PRECISION)
-    w2, w2_low = load_weights(second_high, second_low, C, C, PRECISION)
+    w1, w1_low = load_weights(first_high, first_low, F, C, PRECISION, RELOAD)
+    w2, w2_low = load_weights(second_high, second_low, C, C, PRECISION, RELOAD)
     scale_1, scale_2 = tl.load(first_scale + c), tl.load(second_scale + c)
     bias = tl.load(first_bias + c)
 
@@ -152,9 +176,9 @@ def forward_kernel(
         r, envelope = tl.load(r_at + at), tl.load(envelope_at + at)  # [P]
         h_j = load_features(features, j, j < end, c, channels)  # [C, COLUMNS]
         u, z, e = basis(r, centres, widths, alpha, EXP_NORMAL)
-        hidden = product(w1, w1_low, envelope[None, :] * e, PRECISION, UPCAST)
+        hidden = product(w1, w1_low, first_low, envelope[None, :] * e, PRECISION, RELOAD, UPCAST)
         t = tanh(hidden * scale_1[:, None] + bias[:, None])  # [C, P]
-        filters = product(w2, w2_low, t * envelope[None, :], PRECISION, UPCAST)
+        filters = product(w2, w2_low, second_low, t * envelope[None, :], PRECISION, RELOAD, UPCAST)
         filters = tl.reshape(filters, [C, ROWS, COLUMNS])  # without scale_2
         received += filters * h_j[:, None, :]
         sent = tl.sum(filters * h_i[:, :, None], axis=1) * scale_2[:, None]  # [C, COLUMNS]
@@ -204,6 +228,7 @@ def backward_kernel(
     EXP_NORMAL: tl.constexpr,
     PRECISION: tl.constexpr,
     ATOMIC: tl.constexpr,
+    RELOAD: tl.constexpr,
     UPCAST: tl.constexpr,
     FEATURES: tl.constexpr,
 ):
@@ -222,8 +247,8 @@ def backward_kernel(
     P: tl.constexpr = ROWS * COLUMNS
     f, c, p = tl.arange(0, F), tl.arange(0, C), tl.arange(0, P)
     centres, widths = tl.load(centres_at + f), tl.load(widths_at + f)
-    w1, w1_low = load_weights(first_high, first_low, F, C, PRECISION)
-    w2, w2_low = load_weights(second_high, second_low, C, C, PRECISION)
+    w1, w1_low = load_weights(first_high, first_low, F, C, PRECISION, RELOAD)
+    w2, w2_low = load_weights(second_high, second_low, C, C, PRECISION, RELOAD)
     scale_1, scale_2 = tl.load(first_scale + c), tl.load(second_scale + c)
     bias = tl.load(first_bias + c)
 
@@ -246,12 +271,14 @@ def backward_kernel(
         if EXP_NORMAL:
             bend = bend * (-0.6931471805599453 * alpha * u)[None, :]
         e_slope = (envelope_slope[None, :] + envelope[None, :] * bend) * e  # rbf'
-        hidden = product(w1, w1_low, envelope[None, :] * e, PRECISION, UPCAST)
-        hidden_slope = product(w1, w1_low, e_slope, PRECISION, UPCAST)
+        hidden = product(w1, w1_low, first_low, envelope[None, :] * e, PRECISION, RELOAD, UPCAST)
+        hidden_slope = product(w1, w1_low, first_low, e_slope, PRECISION, RELOAD, UPCAST)
         t = tanh(hidden * scale_1[:, None] + bias[:, None])  # [C, P]
         t_slope = (1.0 - t * t) * (hidden_slope * (scale_1 * 0.34657359027997264)[:, None])
         if FEATURES:
-            filters = product(w2, w2_low, t * envelope[None, :], PRECISION, UPCAST)
+            filters = product(
+                w2, w2_low, second_low, t * envelope[None, :], PRECISION, RELOAD, UPCAST
+            )
             filters = tl.reshape(filters, [C, ROWS, COLUMNS])  # without scale_2
             received += filters * g_j[:, None, :]
             sent = tl.sum(filters * g_i[:, :, None], axis=1) * scale_2[:, None]  # [C, COLUMNS]
@@ -260,7 +287,7 @@ def backward_kernel(
                 target += ((line + place) * TILE + part) * C
             store_features(target, sent, j, j < end, c, channels, ATOMIC)
         t_slope = envelope_slope[None, :] * t + envelope[None, :] * t_slope
-        filter_slope = product(w2, w2_low, t_slope, PRECISION, UPCAST)
+        filter_slope = product(w2, w2_low, second_low, t_slope, PRECISION, RELOAD, UPCAST)
         filter_slope = tl.reshape(filter_slope, [C, ROWS, COLUMNS])  # without scale_2
         g = g_i[:, :, None] * h_j[:, None, :] + g_j[:, None, :] * h_i[:, :, None]
         tl.store(slope_at + at, tl.sum(tl.reshape(g * filter_slope, [C, P]), axis=0))

@@ -7,13 +7,14 @@ distances that they share and `neighbors.tiles` for the tiles.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 import triton
 from torch import Tensor
 
-from flashschnet_kernels.ahead_of_time import Specialisation
+from flashschnet_kernels.ahead_of_time import TARGETS, Specialisation
 from flashschnet_kernels.first_order import first_order
 from flashschnet_kernels.message_passing import tile_geometry, tile_kernels, tile_sums
 from flashschnet_kernels.message_passing.filter_network import PRECISIONS, PackedFilter
@@ -21,20 +22,28 @@ from flashschnet_kernels.message_passing.tile_geometry import TilePairs
 from flashschnet_kernels.message_passing.tile_sums import partial_sums, reduce_partials
 from flashschnet_kernels.neighbors.tiles import COLUMNS, ROWS, Tiles
 
-WIDEST = 256
+WIDEST = {"float32": 128, "float16": 256, "bfloat16": 256}
 PROGRAMS = 1056
 """Programs that fill the largest GPUs of today a few times over."""
+SMALL = "float32 in less shared memory"
 FORWARD = {
     "float32": {"COLUMNS": 8, "num_warps": 8},
+    SMALL: {"COLUMNS": 4, "num_warps": 8},
     "float16": {"COLUMNS": 4, "num_warps": 8},
     "bfloat16": {"COLUMNS": 4, "num_warps": 8},
 }
 BACKWARD = {
     "float32": {"COLUMNS": 8, "num_warps": 8},
+    SMALL: {"COLUMNS": 2, "num_warps": 8},
     "float16": {"COLUMNS": 4, "num_warps": 4},
     "bfloat16": {"COLUMNS": 4, "num_warps": 4},
 }
-"""Columns taken at a time and warps, the fastest of 14 measured on an H200: see README.md."""
+"""Columns taken at a time and warps, the fastest of 14 measured on an H200: see README.md.
+
+`SMALL` is for GPUs before and beside Hopper: 80 KB instead of 128 KB, and few registers spilled.
+"""
+LARGE = 200 * 1024
+"""Bytes of shared memory that a program may use on a GPU that does not need `SMALL`."""
 
 
 def pass_messages(
@@ -62,10 +71,11 @@ def pass_messages(
             f"the fused convolution works in float32, not {features.dtype}; use the plan "
             "'reference' for float64"
         )
-    if filter_network.second_high.shape[0] > WIDEST:
+    widest = WIDEST[filter_network.precision]
+    if filter_network.channels > widest:
         raise ValueError(
-            f"{filter_network.channels} channels do not fit; at most {WIDEST}, or the plan "
-            "'reference'"
+            f"{filter_network.channels} channels do not fit; at most {widest} in "
+            f"{filter_network.precision}, or the plan 'reference'"
         )
     result: Tensor = _Convolution.apply(features, pairs.r_ij, pairs, filter_network, atomic)
     return result
@@ -126,7 +136,7 @@ def launch_forward(
             sums.columns,
             *_scalars(network, tiles, splits),
             **_constants(network, atomic, features.device),
-            **FORWARD[network.precision],
+            **FORWARD[_variant_of(network.precision, features.device)],
             num_stages=1,
         )
     return sums.rows if atomic else reduce_partials(sums, tiles, splits, network.channels)
@@ -165,7 +175,7 @@ def launch_backward(
             *_scalars(network, tiles, splits),
             **_constants(network, atomic, features.device),
             FEATURES=wants_features,
-            **BACKWARD[network.precision],
+            **BACKWARD[_variant_of(network.precision, features.device)],
             num_stages=1,
         )
     if not wants_features:
@@ -179,6 +189,15 @@ def _splits(tiles: Tiles) -> int:
     """Return the programs per row block: few molecules need many to fill a GPU."""
     wanted = -(-PROGRAMS // max(1, tiles.layout.row_blocks))
     return max(1, min(wanted, tiles.most_tiles))
+
+
+@functools.cache
+def _variant_of(precision: str, device: torch.device) -> str:
+    """Return the key of `FORWARD` and `BACKWARD` that a GPU has room for."""
+    if precision != "float32" or device.type != "cuda":
+        return precision
+    properties = triton.runtime.driver.active.utils.get_device_properties(device.index)
+    return precision if properties["max_shared_mem"] >= LARGE else SMALL
 
 
 def _tile_arguments(tiles: Tiles) -> tuple[Tensor, ...]:
@@ -213,6 +232,7 @@ def _constants(network: PackedFilter, atomic: bool, device: torch.device) -> dic
         "EXP_NORMAL": network.kind == "exp_normal",
         "PRECISION": PRECISIONS[network.precision],
         "ATOMIC": atomic,
+        "RELOAD": _variant_of(network.precision, device) == SMALL,
         # Tensors on a CPU are for the interpreter, whose bfloat16 product is wrong.
         "UPCAST": network.precision == "bfloat16" and device.type == "cpu",
     }
@@ -235,7 +255,13 @@ def specialisations() -> list[Specialisation]:
         ("channels", "most_tiles", "splits", "width", "candidates"), "i32"
     )
     found = []
-    for precision, code in PRECISIONS.items():
+    for name, targets in (
+        ("float32", ("sm_90",)),
+        (SMALL, ("sm_80", "sm_120")),
+        ("float16", tuple(TARGETS)),
+        ("bfloat16", tuple(TARGETS)),
+    ):
+        precision = "float32" if name == SMALL else name
         weights = dict.fromkeys(
             ("first_high", "first_low", "second_high", "second_low"), half[precision]
         )
@@ -245,16 +271,20 @@ def specialisations() -> list[Specialisation]:
             "TILE": COLUMNS,
             "F": 64,
             "C": 128,
-            "PRECISION": code,
+            "PRECISION": PRECISIONS[precision],
+            "RELOAD": name == SMALL,
             "UPCAST": False,
         }
-        ahead, back = FORWARD[precision], BACKWARD[precision]
-        for atomic, exp_normal in ((False, True), (True, True), (False, False)):
+        # bfloat16 compiles as float16 does: one of its variants stands for the others.
+        variants = [(False, True), (True, True), (False, False)][: 1 if name == "bfloat16" else 3]
+        for atomic, exp_normal in variants:
             shared = {**constants, "ATOMIC": atomic, "EXP_NORMAL": exp_normal}
-            found.append(_variant(tile_kernels.forward_kernel, signature, shared, ahead))
-            for features in (True, False):
+            kernel, options = tile_kernels.forward_kernel, FORWARD[name]
+            found.append(_variant(kernel, signature, shared, options, targets))
+            for features in (True, False)[: 1 if atomic else 2]:  # nothing is added without
                 backward = {**shared, "FEATURES": features}
-                found.append(_variant(tile_kernels.backward_kernel, signature, backward, back))
+                kernel, options = tile_kernels.backward_kernel, BACKWARD[name]
+                found.append(_variant(kernel, signature, backward, options, targets))
     for width in (128, tile_geometry.SLOPE):
         constants = {"ROWS": ROWS, "TILE": COLUMNS, "WIDTH": width}
         found.append(_variant(tile_sums.reduce_kernel, signature, constants, {"num_warps": 4}))
@@ -271,8 +301,9 @@ def _variant(
     signature: dict[str, str],
     constants: dict[str, Any],
     options: dict[str, int],
+    targets: tuple[str, ...] = tuple(TARGETS),
 ) -> Specialisation:
     """Keep of the signature what the kernel takes."""
     constants = constants | {n: v for n, v in options.items() if n in kernel.arg_names}
     own = {n: t for n, t in signature.items() if n in kernel.arg_names and n not in constants}
-    return Specialisation(kernel, own, constants, options["num_warps"], num_stages=1)
+    return Specialisation(kernel, own, constants, options["num_warps"], 1, targets)

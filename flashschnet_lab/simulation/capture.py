@@ -1,0 +1,116 @@
+"""Whole steps as one CUDA graph: a hundred launches become one, so that small systems are not slow.
+
+A step is captured once and replayed. Its numbers are those of the steps that it was captured from,
+to the bit: the same kernels run in the same order. Random numbers depend on the step alone, so a
+block of them is made outside the graph, and the graph picks its slice by a counter on the device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from flashschnet_kernels.plan import KernelPlan
+from flashschnet_lab.simulation.guards import guard
+from flashschnet_lab.simulation.integrators import Step
+from flashschnet_lab.simulation.state import Dynamics, State
+
+WARM_UP_STEPS = 3
+_FIELDS = ("positions", "velocities", "forces", "energy", "kinetic", "failed_step", "failed_bead")
+
+
+def why_not(plan: KernelPlan, has_network: bool, integrator: str, device: torch.device) -> str:
+    """Return why the steps of a simulation cannot be captured, or nothing.
+
+    Args:
+        plan: of the force field.
+        has_network: whether the model has one; neighbours are found only for it.
+        integrator: name in the registry.
+        device: where it runs.
+    """
+    if device.type != "cuda":
+        return "CUDA graphs need a GPU"
+    if has_network and plan.neighbors != "tiles":
+        return f"neighbors={plan.neighbors} looks at the device from the host in every step"
+    if integrator == "brownian":
+        return "the brownian integrator reads the noise of two steps"
+    return ""
+
+
+class CapturedStep:
+    """One time step in a CUDA graph.
+
+    Args:
+        advance: the integrator.
+        dynamics: constants, forces and noise; `noise` is not called.
+        state: any state of the simulation; the graph is captured from it.
+        noise_block: block number to noise [length, replicas, beads, 3].
+        length: steps of a block.
+    """
+
+    def __init__(
+        self,
+        advance: Step,
+        dynamics: Dynamics,
+        state: State,
+        noise_block: Callable[[int], Tensor],
+        length: int,
+    ) -> None:
+        self._noise_block, self._length = noise_block, length
+        self._noise = noise_block(state.step // length).clone()
+        self._block = state.step // length
+        device = state.positions.device
+        self._step = torch.zeros((), dtype=torch.int64, device=device)
+        self._slot = torch.zeros(1, dtype=torch.int64, device=device)
+        self._state = {name: getattr(state, name).clone() for name in _FIELDS}
+        self._advance = advance
+        self._dynamics = replace(dynamics, noise=self._noise_of_slot)
+        self._load(state)
+        side = torch.cuda.Stream(device)
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP_STEPS):
+                self._one_step()
+        torch.cuda.current_stream(device).wait_stream(side)
+        self._load(state)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._one_step()
+
+    def run(self, state: State, steps: int) -> State:
+        """Return the state after so many steps."""
+        self._load(state)
+        done = 0
+        while done < steps:
+            block, slot = divmod(state.step + done, self._length)
+            if block != self._block:
+                self._noise.copy_(self._noise_block(block))
+                self._block = block
+            self._slot.fill_(slot)
+            now = min(steps - done, self._length - slot)
+            for _ in range(now):
+                self._graph.replay()
+            done += now
+        fields = {name: tensor.clone() for name, tensor in self._state.items()}
+        return State(step=state.step + steps, **fields)
+
+    def _load(self, state: State) -> None:
+        for name, tensor in self._state.items():
+            tensor.copy_(getattr(state, name))
+        self._step.fill_(state.step)
+        self._slot.fill_(state.step % self._length)
+
+    def _noise_of_slot(self, _: object) -> Tensor:
+        return self._noise.index_select(0, self._slot)[0]
+
+    def _one_step(self) -> None:
+        """Advance the state in place. The step is a tensor here: a number would be captured."""
+        before = State(step=self._step, **self._state)  # type: ignore[arg-type]
+        after = guard(before, self._advance(before, self._dynamics), self._dynamics)
+        for name, tensor in self._state.items():
+            tensor.copy_(getattr(after, name))
+        self._step += 1
+        self._slot += 1
