@@ -96,7 +96,8 @@ class KernelPlan:
             for switches in _subsets():
                 if self == switched(switches, device):
                     return _joined(switches)
-                if self == replace(switched(switches, device), quantization="bf16"):
+                coarse = replace(switched(switches, device), quantization="bf16")
+                if "quantization" in switches and self == coarse:
                     return _joined(s if s != "quantization" else "bf16" for s in switches)
         chosen = {f.name: getattr(self, f.name) for f in fields(self)}
         changed = [f"{name}={c}" for name, c in chosen.items() if c != getattr(REFERENCE, name)]

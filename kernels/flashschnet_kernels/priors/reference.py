@@ -19,15 +19,15 @@ def harmonic_bonds(positions: Tensor, bonds: Tensor, k: Tensor, r0: Tensor) -> T
 def cosine_angles(positions: Tensor, angles: Tensor, k: Tensor, cos0: Tensor) -> Tensor:
     """Return k (cos theta - cos0)^2 for angles [terms, 3], the apex in the middle."""
     first, apex, last = angles.unbind(1)
-    u = positions[first] - positions[apex]
-    v = positions[last] - positions[apex]
+    u = _at(positions, first) - _at(positions, apex)
+    v = _at(positions, last) - _at(positions, apex)
     cos = (u * v).sum(1) / (u.norm(dim=1) * v.norm(dim=1))
     return k * (cos - cos0) ** 2
 
 
 def dihedral_angles(positions: Tensor, dihedrals: Tensor) -> Tensor:
     """Return the angle of each dihedral [terms, 4] in (-pi, pi], trans = pi (IUPAC sign)."""
-    a, b, c, d = (positions[index] for index in dihedrals.unbind(1))
+    a, b, c, d = (_at(positions, index) for index in dihedrals.unbind(1))
     b1, b2, b3 = b - a, c - b, d - c
     normal_1 = torch.linalg.cross(b1, b2)
     normal_2 = torch.linalg.cross(b2, b3)
@@ -48,11 +48,16 @@ def fourier_dihedrals(
 def repulsion(positions: Tensor, pairs: Tensor, sigma: Tensor) -> Tensor:
     """Return (sigma / r)^6 kcal/mol for pairs [terms, 2]; no cutoff."""
     i, j = pairs.unbind(1)
-    r_ij = positions[j] - positions[i]
+    r_ij = _at(positions, j) - _at(positions, i)
     return (sigma * sigma / (r_ij * r_ij).sum(1)) ** 3
 
 
 def distances(positions: Tensor, pairs: Tensor) -> Tensor:
     """Return the distance [terms] of each pair [terms, 2]."""
     i, j = pairs.unbind(1)
-    return (positions[j] - positions[i]).norm(dim=1)
+    return (_at(positions, j) - _at(positions, i)).norm(dim=1)
+
+
+def _at(positions: Tensor, index: Tensor) -> Tensor:
+    """Return positions[index]; unlike that, its gradient adds in the same order every time."""
+    return positions.index_select(0, index)
