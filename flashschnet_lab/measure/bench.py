@@ -112,8 +112,12 @@ def _measure(work: Work, device: torch.device, seconds: float, record: dict[str,
         record["failed"] = f"{names} above {limit:g}: no speed is shown"
         return
     call, steps = _call(work, simulation)
+    # A graph's memory was taken when it was captured: its steps need the same, seen one by one.
+    simulation.capture = False
     record["peak_bytes"] = peak_bytes(call, device)
     record["resident_bytes"] = resident
+    simulation.capture = work.stage == "step"
+    record["captured"] = simulation.captures
     timing = time_calls(call, device, seconds=seconds)
     record["ms"] = {
         name: round(getattr(timing, name) / steps, 4) for name in ("min", "median", "max")
@@ -174,6 +178,7 @@ def _warm_simulation(work: Work, device: torch.device) -> Simulation:
         plan=work.plan,
         dtype=STATE_DTYPE[work.precision],
         deterministic=False,
+        capture=False,
     )
     simulation.run(WARM_UP_STEPS)
     return simulation

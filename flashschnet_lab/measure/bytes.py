@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import prod
 
+from flashschnet_kernels.neighbors.verlet import ALWAYS_ENOUGH, HEAD_ROOM
 from flashschnet_lab.measure import eager, fused, fused_blocks, fused_tiles, nodes
 from flashschnet_lab.measure.stages import FUSED, INDEX, WORD, Sizes, Stage, choice
 from flashschnet_lab.measure.tiling import Tiling, tiling
@@ -91,8 +92,10 @@ def predicted_peak_bytes(costs: tuple[StageCost, ...]) -> int:
     return max(cost.live_bytes for cost in costs)
 
 
-def resident_bytes(shape: SchNetShape | None, work: Sizes, *, precision: str = "float32") -> int:
-    """Return what stays from step to step: weights, terms of the priors, and the state."""
+def resident_bytes(
+    shape: SchNetShape | None, work: Sizes, plan: object, *, precision: str = "float32"
+) -> int:
+    """Return what stays from step to step: weights, terms of the priors, list, and the state."""
     word = WORD[precision]
     weights = 0
     if shape is not None:
@@ -102,7 +105,21 @@ def resident_bytes(shape: SchNetShape | None, work: Sizes, *, precision: str = "
         output = sum(prod(pair) + pair[1] for pair in zip(widths, widths[1:], strict=False))
         weights = shape.blocks * block + output + widths[-1] + shape.types * h + 2 * f
     state = work.all_beads * (9 * word + INDEX)  # positions, velocities, forces, bead types
-    return int(word * weights + nodes.prior_bytes(work, word) + state)
+    kept = _list_bytes(work, plan, word) if shape is not None else 0.0
+    return int(word * weights + nodes.prior_bytes(work, word) + state + kept)
+
+
+def _list_bytes(sizes: Sizes, plan: object, word: int) -> float:
+    """Return the bytes of a Verlet list: three indices per edge, and what it keeps per bead."""
+    if choice(plan, "neighbors") != "verlet":
+        return 0.0
+    room: float = sizes.beads * (sizes.beads - 1) * sizes.replicas
+    if room > ALWAYS_ENOUGH:
+        room = min(room, HEAD_ROOM * sizes.all_edges)
+    numbers = 3 * room + 6 * sizes.all_beads
+    if choice(plan, "message_passing") in FUSED:
+        numbers += fused_blocks.LISTED * sizes.all_edges  # both ends of each pair
+    return 4 * numbers + 3 * word * sizes.all_beads
 
 
 def sizes_of(system: System, replicas: int, directed_edges: int) -> Sizes:

@@ -56,8 +56,8 @@ def block(
     """Messages of one block, forward and backward, without a tensor with a row per pair."""
     first, last = number == 0, number == shape.blocks - 1
     c = shape.channels
-    features = _FLOAT * sizes.all_beads * c
-    pairs, room = _FLOAT * TILE * tiles.active, _FLOAT * TILE * tiles.rooms
+    features = float(_FLOAT * sizes.all_beads * c)
+    pairs, room = _FLOAT * TILE * tiles.active, float(_FLOAT * TILE * tiles.rooms)
     sums, buffer = _sums(c, _padded(c), tiles.splits, sizes, plan, tiles)
     weights = _weight_bytes(shape, plan)
     flops, flops_back = _flops(shape, plan, tiles, first)
@@ -75,7 +75,8 @@ def block(
     # What came goes (features, their gradient, distances with the last block), what is new stays.
     kept = -2 * features
     kept += -3 * room if first else features
-    kept += room if last else 0.0
+    if last:
+        kept += room
     label = f"block {number} message passing"
     return (
         Stage(

@@ -41,7 +41,7 @@ def bytes_needed(
 ) -> int:
     """Return the most bytes that a simulation holds: what stays, and the peak."""
     costs = stage_costs(shape, sizes, plan, precision=precision, stage=stage)
-    return predicted_peak_bytes(costs) + resident_bytes(shape, sizes, precision=precision)
+    return predicted_peak_bytes(costs) + resident_bytes(shape, sizes, plan, precision=precision)
 
 
 def replicas_that_fit(

@@ -156,7 +156,7 @@ class Simulation:
             plan or default_plan(self.device.type, self.dtype)
         )
         self.dynamics = self._dynamics()
-        self._capture = capture
+        self.capture = capture
         self._captured: CapturedStep | None = None
         self._stop_asked = False
         self._reported = -1
@@ -173,10 +173,11 @@ class Simulation:
     @property
     def not_captured(self) -> str:
         """Why steps are launched kernel by kernel and not as a CUDA graph; empty if they are."""
-        if not self._capture:
+        if not self.capture:
             return "capture=False was asked for"
         has_network = self.system.model.network is not None
-        return why_not(self.plan, has_network, self.settings.integrator, self.device)
+        beads = self.system.protein.beads
+        return why_not(self.plan, has_network, beads, self.settings.integrator, self.device)
 
     @property
     def captures(self) -> bool:

@@ -70,6 +70,7 @@ def make_receipt(
             nanoseconds_per_day(rate, settings.timestep_ps, simulation.replicas), 4
         ),
         "plan": {"name": simulation.plan.name, "explanation": simulation.plan.explain()},
+        "cuda_graph": simulation.not_captured or "yes",
         "force_error": last_force_error(simulation),
         "stopped_replicas": [
             {"replica": f.replica, "step": f.step, "bead": f.bead_label}

@@ -20,7 +20,8 @@ from flashschnet_kernels.ahead_of_time import Specialisation
 
 ROWS = 8
 COLUMNS = 8
-ROOM = 64
+ROOM = 128
+"""Tiles of a row block up to which all get their room: molecules of up to 2,040 beads."""
 _STEP = 16  # tiles that one pass of the search looks at
 
 
@@ -99,10 +100,16 @@ def lay_out(molecule_sizes: tuple[int, ...], device: torch.device) -> TileLayout
     )
 
 
+def needs_host(largest_molecule: int, room: int = ROOM) -> bool:
+    """Whether the host looks at every search of such a molecule: see `TileSearch`."""
+    blocks = -(-largest_molecule // ROWS)
+    return (blocks // 2 + 1) * (ROWS // COLUMNS) > room
+
+
 class TileSearch:
     """Finds the tiles of a batch at every set of positions; complete every time.
 
-    A molecule of up to about 1,000 beads gets room for all tiles it can have: one launch, and the
+    A molecule of up to 2,040 beads gets room for all tiles it can have: one launch, and the
     host never looks. A larger one gets room for as many as were ever needed and a quarter more: the
     host looks at the largest count of each search, and one that did not fit is done again.
 
