@@ -106,7 +106,7 @@ def resident_bytes(
         weights = shape.blocks * block + output + widths[-1] + shape.types * h + 2 * f
     state = work.all_beads * (9 * word + INDEX)  # positions, velocities, forces, bead types
     kept = _list_bytes(work, plan, word) if shape is not None else 0.0
-    return int(word * weights + nodes.prior_bytes(work, word) + state + kept)
+    return int(word * weights + nodes.prior_bytes(work, plan, word) + state + kept)
 
 
 def _list_bytes(sizes: Sizes, plan: object, word: int) -> float:

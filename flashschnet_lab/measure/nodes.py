@@ -96,23 +96,24 @@ def output(shape: SchNetShape, sizes: Sizes, plan: object, word: int) -> list[St
 
 
 def priors(sizes: Sizes, plan: object, word: int) -> tuple[Stage, Stage]:
-    """The classical terms, forward and backward; a fused kernel does both in its forward stage."""
+    """The classical terms, forward and backward; the repulsion in one pass if the plan says so."""
     counts = {f: sizes.replicas * getattr(sizes, f) for f in _PRIOR_WORDS}
-    if choice(plan, "priors") != "reference":
-        read = sum(
-            n * (INDEX * _PRIOR_BEADS[f] + word * _PRIOR_VALUES[f]) for f, n in counts.items()
+    kept, extra, forward, backward = 0.0, 0.0, Moves(), Moves()
+    if choice(plan, "priors") != "reference" and counts["repulsion"]:
+        counts["repulsion"] = 0
+        gradient = word * 3 * sizes.all_beads
+        kept, extra = gradient, 3 * word * sizes.all_beads
+        read = gradient + word * sizes.beads**2  # ranges, which all replicas share
+        forward = Moves(
+            read, gradient + word * sizes.all_beads, 22.0 * sizes.all_beads * sizes.beads
         )
-        forces = word * 3 * sizes.all_beads
-        flops = sum(n * sum(_PRIOR_WORDS[f][1]) / 4 for f, n in counts.items())
-        moves = Moves(read + forces, forces, flops)
-        return Stage("priors", moves, kept=forces, extra=forces), Stage("priors, backward", Moves())
-    kept = sum(word * n * _PRIOR_WORDS[f][2] for f, n in counts.items())
-    forward, backward = Moves(), Moves()
+        backward = elementwise(sizes.all_beads, word, (2 + INDEX / word, 1), (4, 3))
+    kept += sum(word * n * _PRIOR_WORDS[f][2] for f, n in counts.items())
     for family, n in counts.items():
         forward += elementwise(n, word, _PRIOR_WORDS[family][0])
         backward += elementwise(n, word, _PRIOR_WORDS[family][1])
     return (
-        Stage("priors", forward, kept=kept, extra=kept + 2 * word * counts["repulsion"]),
+        Stage("priors", forward, kept=kept, extra=kept + extra + 2 * word * counts["repulsion"]),
         Stage("priors, backward", backward, kept=-kept, extra=kept),
     )
 
@@ -127,9 +128,12 @@ def integrator(sizes: Sizes, plan: object, word: int) -> Stage:
     return Stage("integrator", moves, extra=word * beads * steps * _NOISE_EXTRA)
 
 
-def prior_bytes(sizes: Sizes, word: int) -> float:
+def prior_bytes(sizes: Sizes, plan: object, word: int) -> float:
     """Return the bytes of the indices and parameters of the classical terms."""
-    return sizes.replicas * sum(
+    terms: float = sizes.replicas * sum(
         getattr(sizes, f) * (INDEX * _PRIOR_BEADS[f] + word * _PRIOR_VALUES[f])
         for f in _PRIOR_WORDS
     )
+    if choice(plan, "priors") != "reference" and sizes.repulsion:
+        terms += word * sizes.beads**2  # a matrix of ranges
+    return terms

@@ -13,9 +13,9 @@ SIDE = 8
 TILE = SIDE * SIDE
 """Pairs of a tile."""
 
-ROOM = 64
+ROOM = 128
 """Tiles of one row block up to which there is room for all that it can have. A larger molecule gets
-more only if a row block ever had more: none of 4,000 beads does."""
+more only if a row block ever had more, which takes a molecule denser than a protein."""
 
 PROGRAMS = 1056
 """Programs that a kernel wants, so that a large GPU is full with one small molecule too."""

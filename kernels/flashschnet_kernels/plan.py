@@ -60,6 +60,11 @@ class KernelPlan:
             )
         if self.neighbors == "tiles" and needed != "tiles":
             raise ValueError("neighbors=tiles is read by message_passing=triton alone")
+        if self.neighbors == "verlet" and self.message_passing == "reference":
+            raise ValueError(
+                "message_passing=reference reads unordered pairs, and neighbors=verlet lists edges "
+                "in both directions; use message_passing=edge_list"
+            )
 
     @property
     def fused(self) -> bool:
@@ -279,6 +284,8 @@ def check_usable(plan: KernelPlan, device: torch.device) -> None:
 
 def _missing(name: str, needs: str, device: torch.device) -> str:
     """Return what an implementation lacks on a device, or nothing."""
+    if name == "verlet":  # one name for what is compiled for either kind of device
+        needs = "triton" if device.type == "cuda" else "numba"
     if needs == "triton":
         if importlib.util.find_spec("triton") is None:
             return "needs triton: pip install triton (Linux)"

@@ -54,13 +54,17 @@ def peaks(system: System, name: str, replicas: int, device: torch.device) -> tup
     force_field = build_force_field([system] * replicas, plan=plan, device=device)
     x = torch.from_numpy(system.protein.positions).float().to(device)
     x = x.expand(replicas, -1, -1).contiguous()
-    force_field(x)  # packs the weights, which stay
+    with _Ledger():
+        force_field(x)  # packs the weights, which stay, and imports what a ledger needs
     if device.type == "cuda":
         measured = peak_bytes(lambda: force_field(x), device)
     else:
         ledger = KernelLedger()
+        gc.collect()
+        gc.freeze()  # collecting then looks at little
         with ledger:
             force_field(x)
+        gc.unfreeze()
         measured = ledger.peak
     sizes = sizes_of(system, replicas, directed_edges(system))
     shape = system.model.network.shape
@@ -82,8 +86,8 @@ def test_peak_of_a_molecule_with_tiles_out_of_range(triton_device):
 
 def test_the_peak_is_linear_in_replicas(triton_device):
     system = system_of("AGPW", SHAPES["two blocks"])
-    one, two, four = (peaks(system, "flash-float32", n, triton_device)[1] for n in (1, 2, 4))
-    assert four - two == pytest.approx(2 * (two - one), rel=0.1)
+    one, two, three = (peaks(system, "flash-float32", n, triton_device)[1] for n in (1, 2, 3))
+    assert three - two == pytest.approx(two - one, rel=0.1)
 
 
 def test_tiles_are_cut_as_the_model_says(triton_device):

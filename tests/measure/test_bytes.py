@@ -42,7 +42,7 @@ SHAPES = {
     ),
     "one block": SchNetShape(hidden=32, channels=64, blocks=1, radial_functions=8),
 }
-MATERIALISED = ("radial_basis", "aggregation", "radial_basis,aggregation", "quantization")
+MATERIALISED = ("radial_basis", "aggregation", "radial_basis,aggregation")
 FUSED = ("message_passing", "flash-float32", "flash")
 
 FLASH = parse_plan("flash-float32", "cuda")

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from flashschnet_kernels.plan import PLANS
+from flashschnet_kernels.plan import parse_plan
 from flashschnet_kernels.priors import reference as terms
+from flashschnet_lab.loading import load_system
+from flashschnet_lab.measure.accuracy import LIMITS, network_force_error
 from flashschnet_lab.potentials.schnet import SchNetShape
 from flashschnet_lab.proteins.mapping import read_protein
 from flashschnet_lab.system import Model, System, build_force_field
@@ -16,6 +18,27 @@ from tests.potentials.mlcg_data import PDB_NAMES, mlcg_prior_table, mlcg_schnet,
 pytestmark = pytest.mark.golden
 RELATIVE = 1e-9
 SYSTEMS = ("chignolin", "trpcage", "1enh")
+BASES = {"expnormal": "exp_normal", "gaussian": "gaussian"}
+EXACT = (
+    "reference",
+    "baseline",
+    "radial_basis",
+    "aggregation",
+    "radial_basis,aggregation",
+    "message_passing",
+    "flash-float32",
+)
+"""The plans of a CPU that work in float64."""
+
+CASES = [(name, plan) for name in ("chignolin", "trpcage") for plan in EXACT]
+CASES += [("1enh", p) for p in ("reference", "baseline", "radial_basis,aggregation", EXACT[-1])]
+
+FRAMES = {"chignolin": 7, "trpcage": 1, "1enh": 1}
+"""Conformations that every plan is asked for; `flash-float32`, the fastest, is asked for all."""
+
+SIXTEEN_BIT = {"fp16": 2.5e-3, "bf16": 2e-2}
+"""Allowed force error of a random network in 16 bit: measured 1.2e-3 to 1.9e-3 and 0.9e-2 to
+1.5e-2, an eighth of the precision. Trained networks keep `LIMITS`."""
 
 
 def relative_error(found: np.ndarray, golden: np.ndarray) -> float:
@@ -58,43 +81,89 @@ def test_structures_map_to_the_same_molecule(shared, name):
     np.testing.assert_array_equal(protein.bead_types, golden[f"{name}_atom_types"])
 
 
-@pytest.mark.parametrize("name", SYSTEMS)
-@pytest.mark.parametrize("basis", ["expnormal", "gaussian"])
-@pytest.mark.parametrize("plan", PLANS)
-def test_network_and_total(shared, name, basis, plan):
+def golden_system(shared, name: str, basis: str, with_prior: bool = False):
+    """Return the system in float64, and everything that was computed of it."""
     golden = load(shared / "golden/mlcg_schnet_5bead_random.npz")
     folder = shared / "golden/weights_npz"
-    shape = SchNetShape(radial_basis={"expnormal": "exp_normal"}.get(basis, basis))
+    shape = SchNetShape(radial_basis=BASES[basis])
     network = mlcg_schnet(folder / f"mlcg_schnet_5bead_random_{basis}_state.npz", shape)
-    table = mlcg_prior_table(folder / "mlcg_prior_5bead_all20aa.json")
-    positions = golden[f"{name}_pos"]
-    protein = protein_from_types(name, golden[f"{name}_atom_types"], positions[0])
-    for kind, prior in (("", None), ("total_", table)):
-        system = System(protein, Model("golden", prior, network))
-        force_field = build_force_field(
-            [system] * len(positions), dtype=torch.float64, plan=PLANS[plan]
-        )
-        evaluation = force_field(torch.from_numpy(positions))
-        energies = golden[f"{name}_energy_{kind}{basis}"]
-        np.testing.assert_allclose(evaluation.energy.numpy(), energies, rtol=RELATIVE)
-        forces = golden[f"{name}_forces_{kind}{basis}"]
-        assert relative_error(evaluation.forces.numpy(), forces) < RELATIVE
+    prior = mlcg_prior_table(folder / "mlcg_prior_5bead_all20aa.json") if with_prior else None
+    protein = protein_from_types(name, golden[f"{name}_atom_types"], golden[f"{name}_pos"][0])
+    return System(protein, Model("golden", prior, network)), golden
 
 
-@pytest.mark.parametrize("basis", ["expnormal", "gaussian"])
-def test_float32_is_as_good_as_the_original_float32(shared, basis):
-    golden = load(shared / "golden/mlcg_schnet_5bead_random.npz")
-    shape = SchNetShape(radial_basis={"expnormal": "exp_normal"}.get(basis, basis))
-    state = shared / f"golden/weights_npz/mlcg_schnet_5bead_random_{basis}_state.npz"
-    network = mlcg_schnet(state, shape).float()
-    positions = golden["chignolin_pos"]
-    protein = protein_from_types("chignolin", golden["chignolin_atom_types"], positions[0])
-    system = System(protein, Model("golden", None, network))
-    force_field = build_force_field([system] * len(positions), dtype=torch.float32)
-    forces = force_field(torch.from_numpy(positions).float()).forces.double().numpy()
+@pytest.mark.parametrize(("name", "plan"), CASES)
+@pytest.mark.parametrize("basis", BASES)
+def test_network_of_every_plan(shared, name, basis, plan):
+    system, golden = golden_system(shared, name, basis)
+    frames = None if plan == "flash-float32" else FRAMES[name]
+    positions = golden[f"{name}_pos"][:frames]
+    force_field = build_force_field(
+        [system] * len(positions), dtype=torch.float64, plan=parse_plan(plan, "cpu")
+    )
+    evaluation = force_field(torch.from_numpy(positions))
+    energies = golden[f"{name}_energy_{basis}"][:frames]
+    np.testing.assert_allclose(evaluation.energy.numpy(), energies, rtol=RELATIVE)
+    forces = golden[f"{name}_forces_{basis}"][:frames]
+    assert relative_error(evaluation.forces.numpy(), forces) < RELATIVE
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("plan", ["reference", "flash-float32"])
+def test_network_and_priors_together(shared, name, basis, plan):
+    system, golden = golden_system(shared, name, basis, with_prior=True)
+    frames = None if plan == "flash-float32" else FRAMES[name]
+    positions = golden[f"{name}_pos"][:frames]
+    force_field = build_force_field(
+        [system] * len(positions), dtype=torch.float64, plan=parse_plan(plan, "cpu")
+    )
+    evaluation = force_field(torch.from_numpy(positions))
+    energies = golden[f"{name}_energy_total_{basis}"][:frames]
+    np.testing.assert_allclose(evaluation.energy.numpy(), energies, rtol=RELATIVE)
+    forces = golden[f"{name}_forces_total_{basis}"][:frames]
+    assert relative_error(evaluation.forces.numpy(), forces) < RELATIVE
+
+
+def chignolin_in_float32(shared, basis: str, plan: str) -> tuple[float, float]:
+    """Return the force error of a plan in float32, and that of the original float32."""
+    system, golden = golden_system(shared, "chignolin", basis)
+    assert system.model.network is not None
+    system.model.network.float()
+    positions = torch.from_numpy(golden["chignolin_pos"]).float()
+    force_field = build_force_field([system] * len(positions), plan=parse_plan(plan, "cpu"))
+    forces = force_field(positions).forces.double().numpy()
     exact = golden[f"chignolin_forces_{basis}"]
-    theirs = relative_error(golden[f"chignolin_forces_{basis}_float32"].astype(float), exact)
-    assert relative_error(forces, exact) < 2 * theirs
+    theirs = golden[f"chignolin_forces_{basis}_float32"].astype(float)
+    return relative_error(forces, exact), relative_error(theirs, exact)
+
+
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("plan", EXACT)
+def test_float32_is_as_good_as_the_original_float32(shared, basis, plan):
+    ours, theirs = chignolin_in_float32(shared, basis, plan)
+    assert ours < 2 * theirs
+
+
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("kind", SIXTEEN_BIT)
+@pytest.mark.parametrize("switch", ["flash", "quantization"])
+def test_16_bit_of_the_random_network(shared, basis, kind, switch):
+    plan = {"flash": f"message_passing,aggregation,{kind}", "quantization": kind}[switch]
+    ours, theirs = chignolin_in_float32(shared, basis, plan)
+    assert 10 * theirs < ours < SIXTEEN_BIT[kind]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_16_bit_of_the_trained_networks(name):
+    """On the native conformation: what trained weights and calibration keep."""
+    system = load_system(name)
+    positions = torch.from_numpy(system.protein.positions).float()[None]
+    for kind in SIXTEEN_BIT:
+        plan = parse_plan({"fp16": "flash", "bf16": "flash-bf16"}[kind], "cpu")
+        error = network_force_error(system, positions, plan)
+        assert error is not None
+        assert error < LIMITS[kind]
 
 
 def test_trained_c_alpha_network(shared):
@@ -117,8 +186,11 @@ def test_trained_c_alpha_network(shared):
 
 
 def test_c_alpha_priors(shared):
-    golden = {k: torch.from_numpy(v) for k, v in load(
-        shared / "golden/mlcg_schnet_cln_ca.npz").items() if v.dtype.kind != "U"}
+    golden = {
+        k: torch.from_numpy(v)
+        for k, v in load(shared / "golden/mlcg_schnet_cln_ca.npz").items()
+        if v.dtype.kind != "U"
+    }
     index = {k: golden[f"index_{k}"].T for k in ("bonds", "angles", "dihedrals", "non_bonded")}
     for frame, x in enumerate(golden["pos"]):
         energies = {
