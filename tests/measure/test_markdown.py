@@ -42,6 +42,13 @@ def test_every_line_of_the_readme_is_measured(file):
     assert shown, f"README.md shows no table of {file.name}"
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_the_memory_that_was_measured_is_the_memory_that_is_predicted(file):
+    for record in _records(file):
+        if "failed" not in record:
+            assert record["predicted_peak_bytes"] == pytest.approx(record["peak_bytes"], rel=0.12)
+
+
 def test_a_table_has_a_title():
     records = _records(FILES[0])
     assert len(titles(records)) == len(markdown_tables(records))
