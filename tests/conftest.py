@@ -6,6 +6,14 @@ from pathlib import Path
 
 import pytest
 
+try:
+    from hypothesis import settings
+except ImportError:  # the tests that need it skip
+    pass
+else:  # the same examples every time: what fails once fails again
+    settings.register_profile("repeatable", derandomize=True, database=None)
+    settings.load_profile("repeatable")
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:

@@ -46,10 +46,11 @@ SIXTEEN_BIT = {"float16": 2e-3, "bfloat16": 1.6e-2}
 """Error of the fused convolution with 16-bit weights and activations, relative to the sizes of the
 terms that are added up: four roundings."""
 
-SPLIT_HALVES = 2.0**-26 / FLOOR[torch.float32]
+SPLIT_HALVES = 2.0**-24 / FLOOR[torch.float32]
 """Scale of a float32 product made of halves of float16, where the terms are smaller than that.
 
-An activation of at most 1 is resolved to 2^-25, however small it is, as it is near the cutoff.
+An activation of at most 1 is rounded to a multiple of 2^-24, however small it is, as it is near the
+cutoff: an error of up to 2^-25 in each of the two layers.
 """
 
 
