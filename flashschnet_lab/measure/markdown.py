@@ -64,13 +64,18 @@ def _line(record: dict, first: dict | None) -> str:
     cells = (
         name,
         f"{record['ms']['median']:.3g}",
-        f"{record['ns_per_day']:,.0f}" if "ns_per_day" in record else "",
+        _number(record["ns_per_day"]) if "ns_per_day" in record else "",
         f"{record['peak_bytes'] / 1e6:,.0f}",
         error,
         f"{first['ms']['median'] / record['ms']['median']:.1f} x",
         f"{first['peak_bytes'] / record['peak_bytes']:.0f} x",
     )
     return "| " + " | ".join(cells) + " |"
+
+
+def _number(value: float) -> str:
+    """Return three digits at least."""
+    return f"{value:,.0f}" if value >= 100.0 else f"{value:.3g}"
 
 
 def main() -> None:
