@@ -290,14 +290,14 @@ def _missing(name: str, needs: str, device: torch.device) -> str:
         if importlib.util.find_spec("triton") is None:
             return "needs triton: pip install triton (Linux)"
         if device.type != "cuda" and not _interpreting():
-            return "needs a GPU; on a CPU use the implementation cpu"
+            return "needs a GPU; the plans flash and flash-float32 are for a CPU too"
     if needs == "numba":
         if device.type != "cpu":
-            return "works on a CPU; on a GPU use the implementation triton"
+            return "works on a CPU; the plans flash and flash-float32 are for a GPU too"
         if importlib.util.find_spec("numba") is None:
             return "needs numba: pip install numba"
     if needs == "cpu" and device.type != "cpu":
-        return "works on a CPU; on a GPU use the implementation triton"
+        return "works on a CPU; the plans flash and flash-float32 are for a GPU too"
     return ""
 
 
