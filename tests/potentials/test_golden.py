@@ -30,12 +30,6 @@ EXACT = (
 )
 """The plans of a CPU that work in float64."""
 
-CASES = [(name, plan) for name in ("chignolin", "trpcage") for plan in EXACT]
-CASES += [("1enh", p) for p in ("reference", "baseline", "radial_basis,aggregation", EXACT[-1])]
-
-FRAMES = {"chignolin": 7, "trpcage": 1, "1enh": 1}
-"""Conformations that every plan is asked for; `flash-float32`, the fastest, is asked for all."""
-
 SIXTEEN_BIT = {"fp16": 2.5e-3, "bf16": 2e-2}
 """Allowed force error of a random network in 16 bit: measured 1.2e-3 to 1.9e-3 and 0.9e-2 to
 1.5e-2, an eighth of the precision. Trained networks keep `LIMITS`."""
@@ -92,36 +86,21 @@ def golden_system(shared, name: str, basis: str, with_prior: bool = False):
     return System(protein, Model("golden", prior, network)), golden
 
 
-@pytest.mark.parametrize(("name", "plan"), CASES)
-@pytest.mark.parametrize("basis", BASES)
-def test_network_of_every_plan(shared, name, basis, plan):
-    system, golden = golden_system(shared, name, basis)
-    frames = None if plan == "flash-float32" else FRAMES[name]
-    positions = golden[f"{name}_pos"][:frames]
-    force_field = build_force_field(
-        [system] * len(positions), dtype=torch.float64, plan=parse_plan(plan, "cpu")
-    )
-    evaluation = force_field(torch.from_numpy(positions))
-    energies = golden[f"{name}_energy_{basis}"][:frames]
-    np.testing.assert_allclose(evaluation.energy.numpy(), energies, rtol=RELATIVE)
-    forces = golden[f"{name}_forces_{basis}"][:frames]
-    assert relative_error(evaluation.forces.numpy(), forces) < RELATIVE
-
-
 @pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("plan", EXACT)
 @pytest.mark.parametrize("basis", BASES)
-@pytest.mark.parametrize("plan", ["reference", "flash-float32"])
-def test_network_and_priors_together(shared, name, basis, plan):
-    system, golden = golden_system(shared, name, basis, with_prior=True)
-    frames = None if plan == "flash-float32" else FRAMES[name]
-    positions = golden[f"{name}_pos"][:frames]
+@pytest.mark.parametrize("kind", ["", "total_"])
+def test_every_plan_on_every_frame(shared, name, basis, plan, kind):
+    """Energies and forces of the network alone and, "total_", with the priors."""
+    system, golden = golden_system(shared, name, basis, with_prior=bool(kind))
+    positions = torch.from_numpy(golden[f"{name}_pos"])
     force_field = build_force_field(
         [system] * len(positions), dtype=torch.float64, plan=parse_plan(plan, "cpu")
     )
-    evaluation = force_field(torch.from_numpy(positions))
-    energies = golden[f"{name}_energy_total_{basis}"][:frames]
+    evaluation = force_field(positions)
+    energies = golden[f"{name}_energy_{kind}{basis}"]
     np.testing.assert_allclose(evaluation.energy.numpy(), energies, rtol=RELATIVE)
-    forces = golden[f"{name}_forces_total_{basis}"][:frames]
+    forces = golden[f"{name}_forces_{kind}{basis}"]
     assert relative_error(evaluation.forces.numpy(), forces) < RELATIVE
 
 

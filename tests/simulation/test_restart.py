@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from flashschnet_kernels.plan import default_plan
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import default_prior, load_system
 from flashschnet_lab.proteins.builder import build_chain
@@ -55,7 +56,7 @@ def test_what_a_checkpoint_says(tiny, tmp_path):
     save_checkpoint(simulation, tmp_path / "c")
     description = read_checkpoint(tmp_path / "c")
     assert description["step"] == 3
-    assert description["plan"] == simulation.plan.name
+    assert description["plan"] == default_plan("cpu").name == simulation.plan.name
     assert description["model"]["sha256"] == tiny.model.digest
     assert description["versions"]["torch"] == torch.__version__
 
