@@ -28,7 +28,10 @@ MODULES = (
     "flashschnet_kernels.neighbors.triton",
     "flashschnet_kernels.neighbors.tiles",
     "flashschnet_kernels.message_passing.triton",
+    "flashschnet_kernels.filter_table.triton",
+    "flashschnet_kernels.nodes.network_triton",
     "flashschnet_kernels.priors.triton",
+    "flashschnet_kernels.langevin.triton",
 )
 TARGETS = {"sm_80": 80, "sm_90": 90, "sm_120": 120}
 SHARED_LIMIT = {"sm_80": 163 * 1024, "sm_90": 227 * 1024, "sm_120": 99 * 1024}

@@ -34,18 +34,29 @@ IMPLEMENTATIONS: dict[str, dict[str, Implementation]] = {
         "triton": Implementation("distance, basis and envelope in one pass", _SCATTER, "triton"),
         "cpu": Implementation("distance, basis and envelope in one pass", _EXACT, "numba"),
     },
+    "filters": {
+        "network": Implementation("the filter network itself", _EXACT),
+        "table-exact": Implementation("cubic pieces, force error at most 1e-5", _EXACT),
+        "table-balanced": Implementation("cubic pieces, force error at most 1e-4", _EXACT),
+        "table-fast": Implementation(
+            "quadratic pieces of two words, force error at most 3e-3", _EXACT
+        ),
+    },
     "message_passing": {
         "reference": Implementation("each unordered pair once", _SCATTER),
         "edge_list": Implementation("two directed edges per pair, as CGSchNet", _SCATTER),
-        "triton": Implementation(
-            "one pass per block, filters stay on the chip", _EXACT, "triton"
-        ),
+        "triton": Implementation("one pass per block, filters stay on the chip", _EXACT, "triton"),
         "cpu": Implementation("one pass per block, filters stay in the cache", _EXACT, "cpu"),
     },
     "aggregation": {
         "reference": Implementation("index_add, which scatters", _SCATTER),
         "triton": Implementation("sum over rows in a fixed order", _EXACT, "triton"),
         "cpu": Implementation("sum over rows in a fixed order, on all cores", _EXACT, "numba"),
+    },
+    "nodes": {
+        "reference": Implementation("PyTorch's matrix products, a launch per operation", _EXACT),
+        "triton": Implementation("all work on a bead between sums in one pass", _EXACT, "triton"),
+        "cpu": Implementation("explicit forward and backward, without autograd", _EXACT, "numba"),
     },
     "quantization": {
         "none": Implementation("weights and activations in the precision of the run", _EXACT),
@@ -54,7 +65,12 @@ IMPLEMENTATIONS: dict[str, dict[str, Implementation]] = {
     },
     "priors": {
         "reference": Implementation("autograd over all terms", _SCATTER),
-        "triton": Implementation("repulsion of all pairs in one pass", _EXACT, "triton"),
+        "triton": Implementation("all terms in one pass, repulsion in another", _EXACT, "triton"),
+        "cpu": Implementation("all terms and repulsion in one compiled pass", _EXACT, "numba"),
     },
-    "langevin": {"reference": Implementation("Philox counter streams", _EXACT)},
+    "langevin": {
+        "reference": Implementation("Philox counter streams", _EXACT),
+        "triton": Implementation("noise, kicks, drifts and guards in two passes", _EXACT, "triton"),
+        "cpu": Implementation("noise, kicks, drifts and guards in two passes", _EXACT, "numba"),
+    },
 }

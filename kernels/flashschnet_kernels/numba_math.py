@@ -20,9 +20,19 @@ from numba import njit, types
 from numba.extending import overload
 
 
-def match_torch_threads() -> None:
-    """Let Numba use as many threads as PyTorch does, as far as it has them."""
-    numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+def match_torch_threads(most: int | None = None) -> None:
+    """Let Numba use as many threads as PyTorch does, as far as it has them.
+
+    Args:
+        most: threads that the work is worth; work of less than some hundred microseconds is worth
+            one, because the others have to wake up first.
+    """
+    numba.set_num_threads(min(available_threads(), most or available_threads()))
+
+
+def available_threads() -> int:
+    """Return the number of threads that PyTorch uses and Numba has."""
+    return min(torch.get_num_threads(), int(numba.config.NUMBA_NUM_THREADS))
 
 
 @njit(cache=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
+from functools import cache
 
 import torch
 
@@ -25,8 +25,10 @@ class KernelPlan:
 
     neighbors: str = "reference"
     radial_basis: str = "reference"
+    filters: str = "network"
     message_passing: str = "reference"
     aggregation: str = "reference"
+    nodes: str = "reference"
     quantization: str = "none"
     priors: str = "reference"
     langevin: str = "reference"
@@ -44,6 +46,33 @@ class KernelPlan:
             raise ValueError(
                 f"message_passing={self.message_passing} computes the radial basis itself; leave "
                 "radial_basis=reference"
+            )
+        self._check_table()
+
+    def _check_table(self) -> None:
+        """Refuse a table of filters, or fused bead work, beside what cannot use it."""
+        if self.tabulated and self.radial_basis != "reference":
+            raise ValueError(
+                f"filters={self.filters} needs no radial basis; leave radial_basis=reference"
+            )
+        if self.tabulated and self.message_passing == "edge_list":
+            raise ValueError(
+                f"filters={self.filters} goes with message_passing=reference, triton or cpu"
+            )
+        if self.nodes == "reference":
+            return
+        if not self.tabulated or self.message_passing != self.nodes:
+            raise ValueError(
+                f"nodes={self.nodes} works between sums over a table of filters; it needs "
+                f"filters=table-exact, table-balanced or table-fast, and "
+                f"message_passing={self.nodes}"
+            )
+        if self.quantization not in ("none", "fp16") or (
+            self.quantization != "none" and self.nodes == "cpu"
+        ):
+            raise ValueError(
+                f"nodes={self.nodes} cannot work with quantization={self.quantization}; use none"
+                + (" or fp16" if self.nodes == "triton" else "")
             )
 
     def _check_neighbors(self) -> None:
@@ -72,6 +101,16 @@ class KernelPlan:
         return self.message_passing in ("triton", "cpu")
 
     @property
+    def tabulated(self) -> bool:
+        """Whether filters come from a table instead of the filter network."""
+        return self.filters != "network"
+
+    @property
+    def table_class(self) -> str:
+        """The precision class of the table of filters, or nothing without one."""
+        return self.filters.removeprefix("table-") if self.tabulated else ""
+
+    @property
     def atomic(self) -> bool:
         """Whether sums on a GPU are made atomically, so that last bits change from run to run."""
         adds = "triton" in (self.message_passing, self.radial_basis)
@@ -91,19 +130,8 @@ class KernelPlan:
     @property
     def name(self) -> str:
         """The short name that the command line takes and measurements record."""
-        for name, plan in PLANS.items():
-            if self == plan:
-                return name
-        for device in DEVICES:
-            for name, quantization in FLASH.items():
-                if self == flash(device, quantization):
-                    return name
-            for switches in _subsets():
-                if self == switched(switches, device):
-                    return _joined(switches)
-                coarse = replace(switched(switches, device), quantization="bf16")
-                if "quantization" in switches and self == coarse:
-                    return _joined(s if s != "quantization" else "bf16" for s in switches)
+        if self in _names():
+            return _names()[self]
         chosen = {f.name: getattr(self, f.name) for f in fields(self)}
         changed = [f"{name}={c}" for name, c in chosen.items() if c != getattr(REFERENCE, name)]
         return ",".join(changed)
@@ -116,6 +144,8 @@ class KernelPlan:
             reason, determinism = implementation.reason, implementation.determinism
             if field.name == "radial_basis" and self.fused:
                 reason, determinism = "inside message_passing, in the same pass", _SAME
+            if field.name == "radial_basis" and self.tabulated:
+                reason, determinism = "inside the table of filters", _SAME
             if field.name == "aggregation" and self.message_passing == "triton":
                 reason = "atomic adds" if self.atomic else "partial sums per tile, in fixed order"
                 determinism = "last bits change from run to run" if self.atomic else _SAME
@@ -124,7 +154,7 @@ class KernelPlan:
             if field.name == "message_passing" and self.atomic:
                 determinism = "last bits change from run to run"
             lines.append(
-                f"{field.name:<16} {getattr(self, field.name):<10} {reason}; {determinism}"
+                f"{field.name:<16} {getattr(self, field.name):<14} {reason}; {determinism}"
             )
         return "\n".join(lines)
 
@@ -150,8 +180,12 @@ LADDER = (
     "radial_basis,aggregation",
     "flash-float32",
     "flash",
+    "exact",
+    "balanced",
+    "fast",
 )
-"""What `flashschnet bench --ladder` compares: the baseline, each switch alone, and together."""
+"""What `flashschnet bench --ladder` compares: the baseline, each switch alone, and together; then
+tables of filters."""
 
 REFERENCE = KernelPlan()
 BASELINE = KernelPlan(message_passing="edge_list")
@@ -201,14 +235,40 @@ def flash(device_type: str, quantization: str = "none") -> KernelPlan:
     return replace(plan, quantization=quantization, priors=priors)
 
 
+PRECISION_CLASSES = ("exact", "balanced", "fast")
+"""Plans past the paper, by what they promise of the force error: 1e-5, 1e-4, 3e-3."""
+
+
+def tabulated(device_type: str, precision_class: str) -> KernelPlan:
+    """Return the plan with filters from a table and everything of a step fused.
+
+    Args:
+        device_type: "cpu" or "cuda".
+        precision_class: one of `PRECISION_CLASSES`. On a GPU, "fast" works on beads in 16 bit too.
+    """
+    fast = "triton" if device_type == "cuda" else "cpu"
+    half = fast == "triton" and precision_class == "fast"
+    return replace(
+        switched(SWITCHES[:3], device_type),
+        filters=f"table-{precision_class}",
+        nodes=fast,
+        quantization="fp16" if half else "none",
+        priors=fast,
+        langevin=fast,
+    )
+
+
 def default_plan(device_type: str, dtype: torch.dtype = torch.float32) -> KernelPlan:
     """Return the plan of a simulation that names none: the fastest that keeps float32 exact.
 
     Where its kernels are not installed, or do not exist in this dtype, it is the reference.
     """
-    plan = flash(device_type)
-    if device_type == "cuda" and dtype != torch.float32:
+    if dtype == torch.float32:
+        plan = tabulated(device_type, "exact")
+    elif device_type == "cuda":
         return REFERENCE
+    else:
+        plan = flash(device_type)
     try:
         check_usable(plan, torch.device(device_type))
     except ValueError:
@@ -221,22 +281,21 @@ def parse_plan(text: str, device_type: str = "cpu") -> KernelPlan:
 
     Args:
         text: "reference", "baseline", "flash" (all four techniques), "flash-float32" (all but
-            quantisation), or a list of what is switched on: techniques ("radial_basis",
-            "aggregation", ...), "fp16" or "bf16" for the quantisation, and
-            "operator=implementation" for a single operator.
+            quantisation), "flash-bf16", or "exact", "balanced" or "fast" (tables of filters). Or a
+            list of what is switched on: techniques ("radial_basis", "aggregation", ...), "fp16" or
+            "bf16" for the quantisation, and "operator=implementation" for a single operator, which
+            may change one of the plans above: "exact,langevin=reference".
         device_type: "cpu" or "cuda".
 
     Raises:
         ValueError: an unknown word, with the known ones.
     """
-    if text in PLANS:
-        return PLANS[text]
-    if text in FLASH:
-        return flash(device_type, FLASH[text])
     words = [word.strip() for word in text.split(",") if word.strip()]
-    switches = [word for word in words if word in SWITCHES]
-    rest = [word for word in words if word not in SWITCHES]
-    plan = switched(tuple(switches), device_type)
+    if not words:
+        raise ValueError("an empty plan; use 'reference'")
+    base = _plan_named(words[0], device_type)
+    switches = [] if base else [word for word in words if word in SWITCHES]
+    rest = [word for word in words[1 if base else 0 :] if word not in switches]
     changes: dict[str, str] = {}
     for word in rest:
         operator, equals, implementation = word.partition("=")
@@ -246,15 +305,41 @@ def parse_plan(text: str, device_type: str = "cpu") -> KernelPlan:
             changes[operator] = implementation
         else:
             raise ValueError(
-                f"unknown plan {word!r}; known: {', '.join(PLANS)}, flash, flash-float32, "
-                f"flash-bf16, or a list of {', '.join(SWITCHES)}, fp16, bf16, "
-                "operator=implementation"
+                f"unknown plan {word!r}; known: {', '.join((*PLANS, *FLASH, *PRECISION_CLASSES))}, "
+                f"or a list of {', '.join(SWITCHES)}, fp16, bf16, operator=implementation"
             )
-    if not words:
-        raise ValueError("an empty plan; use 'reference'")
-    # The default of a list is the baseline, that of single operators the reference.
-    base = plan if switches or not any("=" in word for word in rest) else REFERENCE
+    if base is None:
+        # The default of a list is the baseline, that of single operators the reference.
+        single = not switches and any("=" in word for word in rest)
+        base = REFERENCE if single else switched(tuple(switches), device_type)
     return replace(base, **changes)
+
+
+def _plan_named(name: str, device_type: str) -> KernelPlan | None:
+    """Return the plan with a name of its own, or None."""
+    if name in PLANS:
+        return PLANS[name]
+    if name in FLASH:
+        return flash(device_type, FLASH[name])
+    return tabulated(device_type, name) if name in PRECISION_CLASSES else None
+
+
+@cache
+def _names() -> dict[KernelPlan, str]:
+    """Return the names that are shorter than a list of all that a plan changes."""
+    names = {plan: name for name, plan in PLANS.items()}
+    for device in DEVICES:
+        for name in (*FLASH, *PRECISION_CLASSES):
+            plan = _plan_named(name, device)
+            assert plan is not None
+            names.setdefault(plan, name)
+        for switches in _subsets():
+            names.setdefault(switched(switches, device), ",".join(switches))
+            if "quantization" in switches:
+                coarse = replace(switched(switches, device), quantization="bf16")
+                words = (s if s != "quantization" else "bf16" for s in switches)
+                names.setdefault(coarse, ",".join(words))
+    return names
 
 
 def available(device: torch.device) -> list[Availability]:
@@ -263,9 +348,7 @@ def available(device: torch.device) -> list[Availability]:
     for operator, implementations in IMPLEMENTATIONS.items():
         for name, implementation in implementations.items():
             missing = _missing(name, implementation.needs, device)
-            rows.append(
-                Availability(operator, name, not missing, missing or implementation.reason)
-            )
+            rows.append(Availability(operator, name, not missing, missing or implementation.reason))
     return rows
 
 
@@ -315,8 +398,3 @@ def _subsets() -> list[tuple[str, ...]]:
         for bits in range(1, 16)
     ]
     return sorted(choices, key=len)
-
-
-def _joined(switches: Iterable[str]) -> str:
-    """Return the name of a choice of switches."""
-    return ",".join(switches)

@@ -16,6 +16,7 @@ from flashschnet_kernels.plan import (
     FLASH,
     LADDER,
     PLANS,
+    PRECISION_CLASSES,
     REFERENCE,
     SWITCHES,
     KernelPlan,
@@ -25,17 +26,26 @@ from flashschnet_kernels.plan import (
     flash,
     parse_plan,
     switched,
+    tabulated,
 )
 
 OPERATORS = [field.name for field in fields(KernelPlan)]
 SUBSETS = list(chain.from_iterable(combinations(SWITCHES, n) for n in range(len(SWITCHES) + 1)))
+PLAINEST = {"quantization": "none", "filters": "network"}
+"""What the operators without an implementation "reference" do in the reference."""
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+TILES = {"message_passing": "triton", "neighbors": "tiles"}
+ROWS = {"message_passing": "cpu", "neighbors": "verlet"}
 
 
 def every_plan() -> list[KernelPlan]:
-    """Return all plans that are not refused."""
+    """Return all plans that are not refused; of priors and Langevin steps, which fit any, a few."""
     found = []
-    for chosen in product(*IMPLEMENTATIONS.values()):
+    known = {name: [*implementations] for name, implementations in IMPLEMENTATIONS.items()}
+    known["langevin"] = known["langevin"][:1]
+    known["priors"] = known["priors"][:2]
+    for chosen in product(*known.values()):
         try:
             found.append(KernelPlan(**dict(zip(IMPLEMENTATIONS, chosen, strict=True))))
         except ValueError:
@@ -67,14 +77,14 @@ def test_the_default_is_the_reference():
     assert plan == REFERENCE
     assert plan.name == "reference"
     assert not (plan.fused or plan.atomic or plan.switches)
-    rest = [operator for operator in OPERATORS if operator != "quantization"]
-    assert {getattr(plan, operator) for operator in rest} == {"reference"}
+    for operator in OPERATORS:
+        assert getattr(plan, operator) == PLAINEST.get(operator, "reference")
 
 
 def test_every_operator_has_implementations():
     assert list(IMPLEMENTATIONS) == OPERATORS
     for operator, known in IMPLEMENTATIONS.items():
-        assert ("none" if operator == "quantization" else "reference") in known
+        assert PLAINEST.get(operator, "reference") in known
         for implementation in known.values():
             assert implementation.needs in ("", "triton", "numba", "cpu")
             assert implementation.reason
@@ -101,6 +111,21 @@ def test_an_unknown_implementation_is_refused_with_the_known_ones(operator):
         (
             {"message_passing": "cpu", "neighbors": "verlet", "radial_basis": "cpu"},
             "computes the radial basis itself",
+        ),
+        ({"filters": "table-exact", "radial_basis": "cpu"}, "filters=table-exact needs no radial"),
+        (
+            {"filters": "table-fast", "message_passing": "edge_list"},
+            "filters=table-fast goes with message_passing=reference, triton or cpu",
+        ),
+        ({"nodes": "cpu"}, "needs filters=table-exact, table-balanced or table-fast"),
+        ({"nodes": "triton", "filters": "table-fast"}, "and message_passing=triton"),
+        (
+            {**TILES, "nodes": "triton", "filters": "table-fast", "quantization": "bf16"},
+            "cannot work with quantization=bf16; use none or fp16",
+        ),
+        (
+            {**ROWS, "nodes": "cpu", "filters": "table-exact", "quantization": "fp16"},
+            "cannot work with quantization=fp16; use none$",
         ),
     ],
 )
@@ -151,12 +176,23 @@ def test_names_of_the_command_line(device):
         assert plan == flash(device, quantization)
         assert plan.name == name
         assert plan.fused and not plan.atomic
+    for name in PRECISION_CLASSES:
+        plan = parse_plan(name, device)
+        assert plan == tabulated(device, name)
+        assert plan.name == name
+        assert plan.tabulated and plan.table_class == name
+        assert plan.fused and not plan.atomic
+        assert plan.quantization == ("fp16" if (name, device) == ("fast", "cuda") else "none")
+        assert device_of(plan) == device
     for name in LADDER:
         assert parse_plan(name, device).name == name
     assert parse_plan("fp16", device) == switched(("quantization",), device)
     assert parse_plan("message_passing, bf16", device).quantization == "bf16"
     assert parse_plan("radial_basis,message_passing", device).name == "message_passing"
     assert BASELINE == parse_plan("message_passing=edge_list", device)
+    slower = parse_plan("exact, langevin=reference, priors=reference", device)
+    assert slower == replace(tabulated(device, "exact"), langevin="reference", priors="reference")
+    assert parse_plan(slower.name, device) == slower
     single = parse_plan("quantization=fp16", device)
     assert single == KernelPlan(quantization="fp16")
     assert parse_plan(single.name, device) == single
@@ -207,13 +243,23 @@ def test_explain_tells_what_happens_inside_the_fused_convolution():
     assert "serial" in flash("cpu").explain()
 
 
+def test_explain_tells_what_a_table_promises():
+    inside = dict(
+        line.split(maxsplit=1) for line in tabulated("cuda", "fast").explain().splitlines()
+    )
+    assert "inside the table of filters" in inside["radial_basis"]
+    assert "at most 3e-3" in inside["filters"]
+    assert all("same bits every run" in text for text in inside.values())
+
+
 def test_references_run_everywhere():
     for device in (CPU, CUDA):
         rows = available(device)
         assert [(row.operator, row.implementation) for row in rows] == [
             (operator, name) for operator, known in IMPLEMENTATIONS.items() for name in known
         ]
-        assert all(row.usable for row in rows if row.implementation in ("reference", "none"))
+        plain = ("reference", "none", "network", "table-exact", "table-balanced", "table-fast")
+        assert all(row.usable for row in rows if row.implementation in plain)
         for row in rows:
             implementation = IMPLEMENTATIONS[row.operator][row.implementation]
             assert row.reason
@@ -274,7 +320,7 @@ def test_the_default_plan_is_the_fastest_that_keeps_float32(installed):
     installed("triton", "numba")
     for device in DEVICES:
         plan = default_plan(device)
-        assert plan == flash(device)
+        assert plan == tabulated(device, "exact")
         assert plan.quantization == "none"
     assert default_plan("cpu", torch.float64) == flash("cpu")
     assert default_plan("cuda", torch.float64) == REFERENCE

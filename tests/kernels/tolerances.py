@@ -61,3 +61,9 @@ def assert_within(found: Tensor, exact: Tensor, allowed: float) -> None:
     error = (found.detach().double().cpu() - exact.detach()).abs()
     largest = error.max().item() if error.numel() else 0.0
     assert largest <= allowed, f"error {largest:.2e}, allowed {allowed:.2e}"
+
+
+NETWORK = {"float32": 1e-5, "float16": 1e-2}
+"""Error of a whole network's energies and gradient, relative to the largest of them. In float16 it
+holds half a dozen layers in 16 bit and partial sums in bfloat16, which Triton's interpreter cuts
+off where a GPU rounds."""

@@ -13,7 +13,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from flashschnet_kernels.neighbors.tiles import COLUMNS, ROWS, Tiles
+from flashschnet_kernels.neighbors.tiles import COLUMNS, Tiles
+
+STEPS: tl.constexpr = tl.constexpr(6)
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Sums:
     """Where a kernel leaves its sums: partial ones, or twice the result itself (atomic).
 
     Attributes:
-        rows: [row blocks, splits, ROWS, padded width], or [beads, width].
+        rows: [row blocks, splits, rows, padded width], or [beads, width].
         columns: [row blocks, most_tiles, COLUMNS, padded width], or [beads, width].
     """
 
@@ -29,7 +31,14 @@ class Sums:
     columns: Tensor
 
 
-def partial_sums(like: Tensor, tiles: Tiles, splits: int, padded: int, atomic: bool) -> Sums:
+def partial_sums(
+    like: Tensor,
+    tiles: Tiles,
+    splits: int,
+    padded: int,
+    atomic: bool,
+    columns: torch.dtype | None = None,
+) -> Sums:
     """Return room for the sums of a kernel.
 
     Args:
@@ -38,13 +47,15 @@ def partial_sums(like: Tensor, tiles: Tiles, splits: int, padded: int, atomic: b
         splits: programs per row block.
         padded: width of a partial sum.
         atomic: return a result of zeros to add to instead.
+        columns: dtype of the column sums, that of `like` by default.
     """
     if atomic:
         result = torch.zeros_like(like)
         return Sums(result, result)
     blocks = tiles.layout.row_blocks
-    rows = like.new_empty(blocks, splits, ROWS, padded)
-    return Sums(rows, like.new_empty(blocks, tiles.most_tiles, COLUMNS, padded))
+    rows = like.new_empty(blocks, splits, tiles.layout.rows, padded)
+    shape = (blocks, tiles.most_tiles, COLUMNS, padded)
+    return Sums(rows, like.new_empty(shape, dtype=columns))
 
 
 def reduce_partials(sums: Sums, tiles: Tiles, splits: int, width: int) -> Tensor:
@@ -52,7 +63,7 @@ def reduce_partials(sums: Sums, tiles: Tiles, splits: int, width: int) -> Tensor
     layout = tiles.layout
     result = sums.rows.new_empty(layout.beads, width)
     if layout.row_blocks:
-        reduce_kernel[(layout.row_blocks, ROWS // COLUMNS)](
+        reduce_kernel[(layout.row_blocks, layout.rows // COLUMNS)](
             sums.rows,
             sums.columns,
             result,
@@ -65,7 +76,7 @@ def reduce_partials(sums: Sums, tiles: Tiles, splits: int, width: int) -> Tensor
             tiles.most_tiles,
             layout.candidates,
             splits,
-            ROWS=ROWS,
+            ROWS=layout.rows,
             TILE=COLUMNS,
             WIDTH=sums.rows.shape[-1],
             num_warps=4,
@@ -105,13 +116,17 @@ def reduce_kernel(
         at = (row.to(tl.int64) * splits + split) * (ROWS * WIDTH)
         total += tl.load(row_sums + at + bead[:, None] * WIDTH + w[None, :])
     own = tl.arange(0, TILE)[:, None] * WIDTH + w[None, :]
-    for step in range(0, blocks // 2 + 1):
-        owner = start + (row - start - step + blocks) % blocks
-        line = owner.to(tl.int64) * most_tiles
-        place = tl.load(slot + owner.to(tl.int64) * candidates + step * per_block + part)
-        size = tl.where(place >= 0, TILE * WIDTH, 0)
-        at = (line + place) * (TILE * WIDTH)
-        total += tl.load(column_sums + at + own, mask=own < size, other=0.0)
+    # Several steps at a time: their loads wait for each other otherwise.
+    for several in range(0, blocks // 2 + 1, STEPS):
+        for one in tl.static_range(STEPS):
+            step = several + one
+            owner = start + (row - start - step + STEPS * blocks) % blocks
+            line = owner.to(tl.int64) * most_tiles
+            at = slot + owner.to(tl.int64) * candidates + step * per_block + part
+            place = tl.load(at, mask=2 * step <= blocks, other=-1)
+            size = tl.where(place >= 0, TILE * WIDTH, 0)
+            at = (line + place) * (TILE * WIDTH)
+            total += tl.load(column_sums + at + own, mask=own < size, other=0.0)
     i = tl.load(first_bead + row) + bead
     keep = (i < tl.load(molecule_end + row))[:, None] & (w < width)[None, :]
     tl.store(result + i.to(tl.int64)[:, None] * width + w[None, :], total, mask=keep)

@@ -1,10 +1,10 @@
 """Tiles of neighbours: which blocks of beads have a pair within the cutoff, found on the device.
 
 Beads that follow each other in a chain are close in space, so the matrix of pairs of a molecule is
-cut into tiles of `ROWS` x `COLUMNS` beads and only tiles with a pair within the cutoff are kept.
-Each unordered pair lies in one tile: row block I owns the column blocks I, I + 1, ... up to half
-way round the molecule (a circulant), so that all row blocks own about as many. The list is made
-anew at every step, which costs next to nothing, and therefore cannot miss a pair.
+cut into tiles of `ROWS` (or a multiple) x `COLUMNS` beads and only tiles with a pair within the
+cutoff are kept. Each unordered pair lies in one tile: row block I owns the column blocks I, I + 1,
+... up to half way round the molecule (a circulant), so that all row blocks own about as many. The
+list is made anew at every step, which costs next to nothing, and therefore cannot miss a pair.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class TileLayout:
         molecule_blocks: [row blocks] int32, row blocks of its molecule.
         candidates: tiles that a row block can own at most.
         beads: of the batch.
+        rows: beads of a row block, a multiple of `COLUMNS`.
     """
 
     first_bead: Tensor
@@ -46,6 +47,7 @@ class TileLayout:
     molecule_blocks: Tensor
     candidates: int
     beads: int
+    rows: int = ROWS
 
     @property
     def row_blocks(self) -> int:
@@ -75,10 +77,10 @@ class Tiles:
         return self.column.shape[1]
 
 
-def lay_out(molecule_sizes: tuple[int, ...], device: torch.device) -> TileLayout:
-    """Cut the beads of molecules laid end to end into row blocks."""
+def lay_out(molecule_sizes: tuple[int, ...], device: torch.device, rows: int = ROWS) -> TileLayout:
+    """Cut the beads of molecules laid end to end into row blocks of `rows` beads."""
     sizes = torch.tensor(molecule_sizes, dtype=torch.int64)
-    blocks = (sizes + ROWS - 1) // ROWS
+    blocks = (sizes + rows - 1) // rows
     ends = sizes.cumsum(0)
     starts = ends - sizes
     first_block = blocks.cumsum(0) - blocks
@@ -90,20 +92,21 @@ def lay_out(molecule_sizes: tuple[int, ...], device: torch.device) -> TileLayout
 
     most = int(blocks.max()) // 2 + 1 if len(blocks) else 0
     return TileLayout(
-        first_bead=on_device(starts[molecule] + place * ROWS),
+        first_bead=on_device(starts[molecule] + place * rows),
         molecule_start=on_device(starts[molecule]),
         molecule_end=on_device(ends[molecule]),
         molecule_block=on_device(first_block[molecule]),
         molecule_blocks=on_device(blocks[molecule]),
-        candidates=most * (ROWS // COLUMNS),
+        candidates=most * (rows // COLUMNS),
         beads=int(ends[-1]) if len(ends) else 0,
+        rows=rows,
     )
 
 
-def needs_host(largest_molecule: int, room: int = ROOM) -> bool:
+def needs_host(largest_molecule: int, room: int = ROOM, rows: int = ROWS) -> bool:
     """Whether the host looks at every search of such a molecule: see `TileSearch`."""
-    blocks = -(-largest_molecule // ROWS)
-    return (blocks // 2 + 1) * (ROWS // COLUMNS) > room
+    blocks = -(-largest_molecule // rows)
+    return (blocks // 2 + 1) * (rows // COLUMNS) > room
 
 
 class TileSearch:
@@ -118,6 +121,7 @@ class TileSearch:
         cutoff: in the unit of the positions.
         device: where the positions are.
         room: tiles of a row block up to which all get their room.
+        rows: beads of a row block.
     """
 
     def __init__(
@@ -126,8 +130,9 @@ class TileSearch:
         cutoff: float,
         device: torch.device,
         room: int = ROOM,
+        rows: int = ROWS,
     ) -> None:
-        self.layout = lay_out(molecule_sizes, device)
+        self.layout = lay_out(molecule_sizes, device, rows)
         self.cutoff = cutoff
         self.complete = self.layout.candidates <= room
         self.capacity = self.layout.candidates if self.complete else room
@@ -164,7 +169,7 @@ def _search(positions: Tensor, layout: TileLayout, cutoff: float, capacity: int)
             cutoff * cutoff,
             capacity,
             layout.candidates,
-            ROWS,
+            layout.rows,
             COLUMNS,
             _STEP,
             num_warps=4,
@@ -221,7 +226,7 @@ def _find(
         dx = x_i[:, None] - tl.load(at_j, mask=in_j, other=0.0)[None, :]
         dy = y_i[:, None] - tl.load(at_j + 1, mask=in_j, other=0.0)[None, :]
         dz = z_i[:, None] - tl.load(at_j + 2, mask=in_j, other=0.0)[None, :]
-       
+
         near = (dx * dx + dy * dy + dz * dz < cutoff_squared) & (i[:, None] != j[None, :])
         near = near & in_i[:, None] & in_j[None, :]
         hits = tl.max(near.to(tl.int32), axis=0)  # [STEP * COLUMNS]
@@ -252,5 +257,7 @@ def specialisations() -> list[Specialisation]:
     }
     numbers = {"cutoff_squared": "fp32", "capacity": "i32", "most_candidates": "i32"}
     signature = {"positions": "*fp32", **pointers, **numbers}
-    constants = {"ROWS": ROWS, "COLUMNS": COLUMNS, "STEP": _STEP}
-    return [Specialisation(_find, signature, constants)]
+    return [
+        Specialisation(_find, signature, {"ROWS": rows, "COLUMNS": COLUMNS, "STEP": _STEP})
+        for rows in (ROWS, 2 * ROWS)
+    ]

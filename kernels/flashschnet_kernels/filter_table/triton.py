@@ -1,0 +1,289 @@
+"""The convolution with tabulated filters on a GPU: each unordered pair once, both directions.
+
+See `tile_kernels` for the kernels and `tile_pairs` for what all blocks share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flashschnet_kernels.ahead_of_time import Specialisation
+from flashschnet_kernels.filter_table import tile_kernels, tile_pairs
+from flashschnet_kernels.filter_table.knots import Knots
+from flashschnet_kernels.filter_table.table import CODES, WORDS, FilterTable
+from flashschnet_kernels.first_order import first_order
+from flashschnet_kernels.message_passing.tile_sums import Sums, partial_sums, reduce_partials
+from flashschnet_kernels.neighbors.tiles import COLUMNS, ROWS, Tiles
+
+SLICE = 32
+"""Channels of a slice: a row of the table is then one line of the cache per word."""
+PART = 4
+"""Columns taken at a time: with 8 rows and a slice, what the registers of one warp hold."""
+FEW = 2112
+"""Programs that a GPU runs all at once: then the backward takes twice the columns at a time, which
+needs more registers and waits half as often."""
+PROGRAMS = 1056
+"""Programs that fill the largest GPUs of today a few times over."""
+WHOLE = 0x4B000000
+"""The bits of 2^23 in float32, an argument so that the GPU keeps it in a register."""
+
+
+@dataclass(frozen=True)
+class PackedTable:
+    """A table as the kernels read it.
+
+    Attributes:
+        words: [blocks, slices, pieces + 1, 4 or 2, SLICE] float32, padded with zeros.
+        knots: where the pieces lie.
+        unit: per block, of the compact form.
+        channels: width before padding.
+    """
+
+    words: Tensor
+    knots: Knots
+    unit: tuple[float, ...]
+    channels: int
+
+    @property
+    def width(self) -> int:
+        """Channels with padding, a multiple of the slice."""
+        return self.words.shape[1] * self.words.shape[4]
+
+
+def pack_table(table: FilterTable, width: int | None = None) -> PackedTable:
+    """Return a table as the kernels read it.
+
+    Args:
+        table: on the device of the kernels.
+        width: channels that features are padded to; default the next multiple of the slice.
+    """
+    width = width or -(-table.channels // SLICE) * SLICE
+    words = WORDS[table.form]  # c2 of the compact form travels in the lowest bits of c1
+    blocks, pieces = table.coefficients.shape[0], table.coefficients.shape[1]
+    padded = table.coefficients.new_zeros(blocks, pieces, words, width)
+    padded[..., : table.channels] = table.coefficients[:, :, :words]
+    if table.form == "compact":  # what is zero needs the code of c2 = 0
+        codes = padded[:, :, 1].view(torch.int32)
+        codes.masked_fill_(padded[:, :, 1] == 0.0, CODES // 2)
+    sliced = padded.view(blocks, pieces, words, width // SLICE, SLICE).permute(0, 3, 1, 2, 4)
+    return PackedTable(sliced.contiguous(), table.knots, table.unit, table.channels)
+
+
+def splits_of(tiles: Tiles, slices: int) -> int:
+    """Return the programs per row block and slice: few molecules need many to fill a GPU."""
+    wanted = -(-PROGRAMS // max(1, tiles.layout.row_blocks * slices))
+    return max(1, min(wanted, tiles.most_tiles * (COLUMNS // PART)))
+
+
+def launch_forward(
+    features: Tensor, s: Tensor, tiles: Tiles, table: PackedTable, block: int, sums: Sums
+) -> None:
+    """Write the partial sums of m_i = sum_j W(r_ij) h_j.
+
+    Args:
+        features: [beads, width] float32, contiguous.
+        s: of `tile_pairs.coordinates`.
+        tiles: of the batch.
+        table: packed to the width of the features.
+        block: which interaction block.
+        sums: room for the partial sums, of `splits_of` splits.
+    """
+    slices = table.words.shape[1]
+    splits = sums.rows.shape[1]
+    if tiles.layout.row_blocks:
+        tile_kernels.forward_kernel[(tiles.layout.row_blocks * splits, slices)](
+            s,
+            features,
+            table.words[block],
+            *_tile_arguments(tiles),
+            sums.rows,
+            sums.columns,
+            *_scalars(table, block, tiles, splits),
+            **_constants(table, tiles, PART),
+        )
+
+
+def launch_backward(
+    features: Tensor,
+    gradient: Tensor,
+    s: Tensor,
+    tiles: Tiles,
+    table: PackedTable,
+    block: int,
+    slopes: Tensor,
+    sums: Sums | None,
+    *,
+    add: bool,
+) -> None:
+    """Write dE/ds and, with `sums`, the partial sums of dE/dh, from dE/dm.
+
+    Args:
+        features, s, tiles, table, block: as for `launch_forward`.
+        gradient: dE/dm [beads, width] float32, contiguous.
+        slopes: [slices, *s.shape], dE/ds: written, or added to if `add`.
+        sums: room for the partial sums of dE/dh, or None if it is not wanted.
+        add: whether `slopes` holds what later blocks left.
+    """
+    slices = table.words.shape[1]
+    splits = sums.rows.shape[1] if sums is not None else splits_of(tiles, slices)
+    target = sums if sums is not None else Sums(slopes, slopes)  # not touched without
+    programs = tiles.layout.row_blocks * splits * slices
+    if tiles.layout.row_blocks:
+        tile_kernels.backward_kernel[(tiles.layout.row_blocks * splits, slices)](
+            s,
+            features,
+            gradient,
+            table.words[block],
+            *_tile_arguments(tiles),
+            slopes,
+            target.rows,
+            target.columns,
+            *_scalars(table, block, tiles, splits),
+            s.numel(),
+            FEATURES=sums is not None,
+            ADD=add,
+            **_constants(table, tiles, 2 * PART if programs <= FEW else PART),
+        )
+
+
+def convolution_coordinates(positions: Tensor, tiles: Tiles, knots: Knots) -> Tensor:
+    """Return `tile_pairs.coordinates` of positions [beads, 3], differentiable once."""
+    s: Tensor = _Coordinates.apply(positions, tiles, knots)
+    return s
+
+
+def pass_messages(
+    features: Tensor, s: Tensor, tiles: Tiles, table: PackedTable, block: int
+) -> Tensor:
+    """Return m_i = sum_j W(r_ij) h_j [beads, channels], differentiable once in features and s.
+
+    Args:
+        features: [beads, channels] float32.
+        s: of `convolution_coordinates`.
+        tiles, table, block: as for `launch_forward`.
+
+    Raises:
+        ValueError: features of another dtype or width.
+    """
+    if features.dtype != torch.float32 or features.shape[1] != table.channels:
+        raise ValueError(
+            f"features must be float32 with {table.channels} channels, not {features.dtype} with "
+            f"{features.shape[1]}"
+        )
+    messages: Tensor = _Convolution.apply(features, s, tiles, table, block)
+    return messages
+
+
+class _Coordinates(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, positions: Tensor, tiles: Tiles, knots: Knots) -> Tensor:  # noqa: D102
+        positions = positions.contiguous()
+        ctx.save_for_backward(positions)
+        ctx.tiles, ctx.knots = tiles, knots
+        return tile_pairs.coordinates(positions, tiles, knots)
+
+    @staticmethod
+    @first_order
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
+        (positions,) = ctx.saved_tensors
+        slopes = slope.contiguous()[None]
+        return tile_pairs.pull(positions, slopes, ctx.tiles, ctx.knots), None, None
+
+
+class _Convolution(torch.autograd.Function):
+    @staticmethod
+    def forward(  # noqa: D102
+        ctx: Any, features: Tensor, s: Tensor, tiles: Tiles, table: PackedTable, block: int
+    ) -> Tensor:
+        h = _padded(features, table.width)
+        ctx.save_for_backward(h, s)
+        ctx.tiles, ctx.table, ctx.block = tiles, table, block
+        sums = _room(h, tiles, table)
+        launch_forward(h, s, tiles, table, block, sums)
+        return reduce_partials(sums, tiles, sums.rows.shape[1], table.channels)
+
+    @staticmethod
+    @first_order
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # noqa: D102
+        h, s = ctx.saved_tensors
+        tiles, table = ctx.tiles, ctx.table
+        g = _padded(gradient, table.width)
+        slopes = s.new_empty(table.words.shape[1], *s.shape)
+        sums = _room(h, tiles, table) if ctx.needs_input_grad[0] else None
+        launch_backward(h, g, s, tiles, table, ctx.block, slopes, sums, add=False)
+        g_h = None
+        if sums is not None:
+            g_h = reduce_partials(sums, tiles, sums.rows.shape[1], table.channels)
+        return g_h, slopes.sum(0), None, None, None
+
+
+def _room(features: Tensor, tiles: Tiles, table: PackedTable) -> Sums:
+    splits = splits_of(tiles, table.words.shape[1])
+    return partial_sums(features, tiles, splits, table.width, atomic=False)
+
+
+def _padded(values: Tensor, width: int) -> Tensor:
+    """Return values [beads, channels] padded with zeros to [beads, width], contiguous."""
+    return torch.nn.functional.pad(values, (0, width - values.shape[1])).contiguous()
+
+
+def _tile_arguments(tiles: Tiles) -> tuple[Tensor, ...]:
+    layout = tiles.layout
+    return layout.first_bead, layout.molecule_end, tiles.count, tiles.column
+
+
+def _scalars(table: PackedTable, block: int, tiles: Tiles, splits: int) -> tuple[Any, ...]:
+    slice_words = table.words[0, 0].numel()
+    return table.unit[block], WHOLE, table.width, slice_words, tiles.most_tiles, splits
+
+
+def _constants(table: PackedTable, tiles: Tiles, part: int) -> dict[str, Any]:
+    return {
+        "ROWS": tiles.layout.rows,
+        "TILE": COLUMNS,
+        "COLUMNS": part,
+        "SLICE": table.words.shape[4],
+        "WORDS": table.words.shape[3],
+        "num_warps": 1,
+        "num_stages": 1,
+    }
+
+
+def specialisations() -> list[Specialisation]:
+    """Return the variants that a simulation launches."""
+    signature = dict.fromkeys(
+        ("s_at", "features", "gradient", "table", "slope_at", "row_sums", "column_sums")
+        + ("positions",),
+        "*fp32",
+    )
+    signature |= dict.fromkeys(("first_bead", "molecule_end", "count", "column"), "*i32")
+    signature |= dict.fromkeys(
+        ("whole", "channels", "slice_words", "most_tiles", "splits", "pairs", "slices"), "i32"
+    )
+    signature |= dict.fromkeys(("unit", "scale", "stretch", "cutoff", "beyond"), "fp32")
+    found = []
+    for words in WORDS.values():
+        shape = {"ROWS": ROWS, "TILE": COLUMNS, "COLUMNS": PART, "SLICE": SLICE, "WORDS": words}
+        if words == WORDS["compact"]:
+            signature |= {"column_sums": "*bf16"}
+        found.append(_variant(tile_kernels.forward_kernel, signature, shape))
+        for features, add in ((True, False), (True, True), (False, True)):
+            flags = {"FEATURES": features, "ADD": add}
+            found.append(_variant(tile_kernels.backward_kernel, signature, shape | flags))
+    signature |= {"column_sums": "*fp32"}
+    for even in (False, True):
+        shape = {"ROWS": ROWS, "COLUMNS": COLUMNS, "EVEN": even}
+        for kernel in (tile_pairs.coordinate_kernel, tile_pairs.pull_kernel):
+            found.append(_variant(kernel, signature, shape, num_warps=tile_pairs.WARPS))
+    return found
+
+
+def _variant(
+    kernel: Any, signature: dict[str, str], constants: dict[str, Any], num_warps: int = 1
+) -> Specialisation:
+    own = {n: signature[n] for n in kernel.arg_names if n not in constants}
+    return Specialisation(kernel, own, constants, num_warps=num_warps, num_stages=1)

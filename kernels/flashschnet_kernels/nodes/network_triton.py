@@ -1,0 +1,187 @@
+"""A whole SchNet with tabulated filters on a GPU: energy and gradient in explicit order.
+
+No autograd and nothing that looks at the host: 13 launches for 4 blocks, besides the search for
+neighbours. Nothing with a row per pair and a column per channel exists in memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from flashschnet_kernels.ahead_of_time import Specialisation
+from flashschnet_kernels.filter_table import tile_pairs
+from flashschnet_kernels.filter_table.triton import (
+    PackedTable,
+    launch_backward,
+    launch_forward,
+    splits_of,
+)
+from flashschnet_kernels.message_passing.tile_sums import Sums, partial_sums
+from flashschnet_kernels.neighbors.tiles import COLUMNS, ROWS, Tiles
+from flashschnet_kernels.nodes import node_kernels
+from flashschnet_kernels.nodes.pack import PackedNodes
+
+PRODUCTS = {"float32": 3, "float16": 1}
+"""Precision of bead work to 16-bit products per product."""
+BEADS = 16
+WARPS = 4
+
+
+@dataclass(frozen=True)
+class BatchFeatures:
+    """What the beads of a batch bring along: their features before the first block.
+
+    Attributes:
+        x: [beads, width] float32, the embedding.
+        h: [beads, width] float32, A_0 x.
+    """
+
+    x: Tensor
+    h: Tensor
+
+
+def batch_features(nodes: PackedNodes, bead_types: Tensor) -> BatchFeatures:
+    """Return the features of beads before the first block, from their types [beads]."""
+    return BatchFeatures(nodes.embedding[bead_types], nodes.first_features[bead_types])
+
+
+def evaluate(
+    positions: Tensor,
+    tiles: Tiles,
+    start: BatchFeatures,
+    nodes: PackedNodes,
+    table: PackedTable,
+    precision: str = "float32",
+) -> tuple[Tensor, Tensor]:
+    """Return the energy of every bead [beads] and its gradient [beads, 3], in kcal/mol and /A.
+
+    Args:
+        positions: [beads, 3] float32, angstrom.
+        tiles: tiles with a pair within the cutoff at these positions.
+        start: of the batch.
+        nodes: weights of the bead work.
+        table: filters, packed to the width of the nodes.
+        precision: of the bead work, a key of `PRODUCTS`; filters and messages are float32.
+
+    Deterministic. The gradient is that of the energy returned.
+    """
+    positions = positions.contiguous()
+    last = nodes.blocks - 1
+    s = tile_pairs.coordinates(positions, tiles, table.knots)
+    sums = _room(start.x, tiles, table, precision)
+    work = _NodeWork(tiles, sums, nodes, precision)
+    kept = torch.float16 if precision == "float16" else torch.float32
+    x, h = start.x, [start.h]
+    u = [torch.empty_like(x, dtype=kept) for _ in range(nodes.blocks)]
+    x_next = torch.empty_like(x)
+    for block in range(last):
+        launch_forward(h[block], s, tiles, table, block, sums)
+        h.append(torch.empty_like(x))
+        work.forward(block, x, x_next, h[block + 1], u[block])
+        x = x_next
+    launch_forward(h[last], s, tiles, table, last, sums)
+    energy = positions.new_empty(len(positions))
+    g_x, g_m = torch.empty_like(x), torch.empty_like(x)
+    work.turn(last, x, energy, g_x, g_m, u[last])
+    slopes = s.new_empty(table.words.shape[1], *s.shape)
+    for block in range(last, 0, -1):
+        add = block < last
+        launch_backward(h[block], g_m, s, tiles, table, block, slopes, sums, add=add)
+        work.backward(block - 1, g_x, g_m, u[block - 1])
+    launch_backward(h[0], g_m, s, tiles, table, 0, slopes, None, add=last > 0)
+    return energy, tile_pairs.pull(positions, slopes, tiles, table.knots)
+
+
+def _room(features: Tensor, tiles: Tiles, table: PackedTable, precision: str) -> Sums:
+    """Return room for partial sums; those of columns, by far the most, in the precision of beads.
+
+    bfloat16 and not float16: a sum may be of any size.
+    """
+    splits = splits_of(tiles, table.words.shape[1])
+    columns = torch.bfloat16 if precision == "float16" else torch.float32
+    return partial_sums(features, tiles, splits, table.width, atomic=False, columns=columns)
+
+
+class _NodeWork:
+    """The launches of `node_kernels` for one batch; no state of its own."""
+
+    def __init__(self, tiles: Tiles, sums: Sums, nodes: PackedNodes, precision: str) -> None:
+        layout = tiles.layout
+        self._grid = (-(-layout.row_blocks * layout.rows // BEADS),)
+        self._sums = (sums.rows, sums.columns)
+        self._weights = (nodes.matrices, nodes.scales, nodes.biases)
+        self._layout = (
+            layout.first_bead,
+            layout.molecule_end,
+            layout.molecule_block,
+            layout.molecule_blocks,
+            tiles.slot,
+        )
+        self._sizes = (
+            layout.row_blocks,
+            tiles.most_tiles,
+            layout.candidates,
+            sums.rows.shape[1],
+        )
+        self._options = {
+            "ROWS": layout.rows,
+            "COLUMNS": COLUMNS,
+            "WIDTH": nodes.width,
+            "BEADS": BEADS,
+            "PRODUCTS": PRODUCTS[precision],
+            "num_warps": WARPS,
+            "num_stages": 1,
+        }
+
+    def forward(self, block: int, x: Tensor, x_next: Tensor, h: Tensor, u: Tensor) -> None:
+        """From the messages of a block to the features of the next."""
+        self._launch(node_kernels.forward_kernel, (x, x_next, h, u), self._weights, block)
+
+    def turn(
+        self, block: int, x: Tensor, energy: Tensor, g_x: Tensor, g_m: Tensor, u: Tensor
+    ) -> None:
+        """From the messages of the last block to energies and back to dE/dm."""
+        buffers = (x, energy, g_x, g_m, u)
+        self._launch(node_kernels.turn_kernel, buffers, self._weights, block)
+
+    def backward(self, block: int, g_x: Tensor, g_m: Tensor, u: Tensor) -> None:
+        """From dE/dh of the next block to dE/dm of this one."""
+        self._launch(node_kernels.backward_kernel, (g_x, g_m, u), self._weights[:2], block)
+
+    def _launch(
+        self, kernel: Any, buffers: tuple[Tensor, ...], weights: tuple[Tensor, ...], block: int
+    ) -> None:
+        if self._grid[0]:
+            kernel[self._grid](
+                *self._sums, *buffers, *weights, *self._layout, block, *self._sizes, **self._options
+            )
+
+
+def specialisations() -> list[Specialisation]:
+    """Return the variants that networks of the CGSchNet shape launch."""
+    floats = (
+        *("row_sums", "column_sums", "x_in", "x_out", "h_out", "scales", "biases"),
+        *("energy_out", "g_x_out", "g_m_out", "g_x_at"),
+    )
+    layout = ("first_bead", "molecule_end", "molecule_block", "molecule_blocks", "slot")
+    numbers = ("block", "row_blocks", "most_tiles", "candidates", "splits")
+    signature = dict.fromkeys(floats, "*fp32") | dict.fromkeys(layout, "*i32")
+    signature |= dict.fromkeys(numbers, "i32") | {"matrices": "*fp16"}
+    shape = {"ROWS": ROWS, "COLUMNS": COLUMNS, "WIDTH": 128, "BEADS": BEADS}
+    found = []
+    for precision, products in PRODUCTS.items():
+        kept = dict.fromkeys(("u_in", "u_out"), "*fp16" if precision == "float16" else "*fp32")
+        kept |= {"column_sums": "*bf16" if precision == "float16" else "*fp32"}
+        for kernel in (
+            node_kernels.forward_kernel,
+            node_kernels.turn_kernel,
+            node_kernels.backward_kernel,
+        ):
+            constants = shape | {"PRODUCTS": products}
+            own = {n: (signature | kept)[n] for n in kernel.arg_names if n not in constants}
+            found.append(Specialisation(kernel, own, constants, num_warps=WARPS, num_stages=1))
+    return found

@@ -1,0 +1,319 @@
+"""All bead work between two sums over neighbours as Triton kernels: one launch instead of twenty.
+
+A program takes BEADS beads with all their features. It adds up their partial sums itself (so that
+sums over neighbours never exist in global memory), then runs layer after layer on matrix units
+without leaving the chip.
+
+PRODUCTS 1 multiplies float16 numbers; 3 multiplies both halves of them, good to float32. Either
+way a row of inputs is first scaled by a power of two near its largest number, so that nothing
+over- or underflows, whatever the model's units are.
+"""
+
+# mypy: allow-untyped-defs, allow-incomplete-defs
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+STEPS: tl.constexpr = tl.constexpr(6)
+
+
+@triton.jit
+def power_of_two(x):
+    """Return the largest power of two not above positive x, and its inverse; 1 and 1 for zero."""
+    bits = tl.maximum(x.to(tl.int32, bitcast=True) & 0x7F800000, 0x00800000)
+    bits = tl.minimum(tl.where(x > 0.0, bits, 0x3F800000), 0x7E000000)
+    inverse = 0x7F000000 - bits
+    return bits.to(tl.float32, bitcast=True), inverse.to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def layer(x, matrices, scales, number, WIDTH: tl.constexpr, PRODUCTS: tl.constexpr):
+    """Return x @ matrix [BEADS, WIDTH] in float32, of x [BEADS, WIDTH] of any size."""
+    k, n = tl.arange(0, WIDTH)[:, None], tl.arange(0, WIDTH)[None, :]
+    at = matrices + number * (2 * WIDTH * WIDTH) + k * WIDTH + n
+    up, down = power_of_two(tl.max(tl.abs(x), axis=1))
+    x = x * down[:, None]
+    high = x.to(tl.float16)
+    matrix = tl.load(at)
+    product = tl.dot(high, matrix)
+    if PRODUCTS == 3:
+        low = (x - high.to(tl.float32)).to(tl.float16)
+        product = tl.dot(low, matrix, acc=product)
+        product = tl.dot(high, tl.load(at + WIDTH * WIDTH), acc=product)
+    scale = tl.load(scales + number * WIDTH + tl.arange(0, WIDTH))
+    return product * (up[:, None] * scale[None, :])
+
+
+@triton.jit
+def row_of(vectors, number, WIDTH: tl.constexpr):
+    """Return a vector of `biases` as [1, WIDTH]."""
+    return tl.load(vectors + number * WIDTH + tl.arange(0, WIDTH))[None, :]
+
+
+@triton.jit
+def tanh(x):
+    """Return tanh x = 1 - 2 / (1 + e^(2 x)), to about 3e-7."""
+    root = tl.rsqrt(1.0 + tl.exp2(2.885390081777927 * x))
+    return 1.0 - 2.0 * (root * root)
+
+
+@triton.jit
+def beads_of(
+    first_bead,
+    molecule_end,
+    row_blocks,
+    BEADS: tl.constexpr,
+    ROWS: tl.constexpr,
+):
+    """Return row block, place in it, bead and whether there is one, [BEADS] each."""
+    slot = tl.program_id(0) * BEADS + tl.arange(0, BEADS)
+    row, own = slot // ROWS, slot % ROWS
+    there = row < row_blocks
+    bead = tl.load(first_bead + row, mask=there, other=0) + own
+    inside = there & (bead < tl.load(molecule_end + row, mask=there, other=0))
+    return row, own, bead, inside
+
+
+@triton.jit
+def gathered(
+    row_sums,  # [row blocks, splits, ROWS, WIDTH]
+    column_sums,  # [row blocks, most_tiles, COLUMNS, WIDTH]
+    molecule_block,
+    molecule_blocks,
+    slot,  # [row blocks, candidates]
+    row,
+    own,
+    inside,
+    most_tiles,
+    candidates,
+    splits,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """Return the sum of all partial sums of some beads [BEADS, WIDTH], in a fixed order."""
+    w = tl.arange(0, WIDTH)[None, :]
+    per_block: tl.constexpr = ROWS // COLUMNS
+    start = tl.load(molecule_block + row, mask=inside, other=0)
+    blocks = tl.load(molecule_blocks + row, mask=inside, other=1)
+    total = tl.zeros([row.shape[0], WIDTH], tl.float32)
+    for split in range(0, splits):
+        at = ((row.to(tl.int64) * splits + split) * ROWS + own) * WIDTH
+        total += tl.load(row_sums + at[:, None] + w, mask=inside[:, None], other=0.0)
+    # Several steps at a time: their loads wait for each other otherwise.
+    for several in range(0, tl.max(blocks, axis=0) // 2 + 1, STEPS):
+        for one in tl.static_range(STEPS):
+            step = several + one
+            owner = start + (row - start - step + STEPS * blocks) % blocks
+            wide = owner.to(tl.int64)
+            candidate = step * per_block + own // COLUMNS
+            known = inside & (2 * step <= blocks)
+            place = tl.load(slot + wide * candidates + candidate, mask=known, other=-1)
+            at = ((wide * most_tiles + place) * COLUMNS + own % COLUMNS) * WIDTH
+            part = tl.load(column_sums + at[:, None] + w, mask=(place >= 0)[:, None], other=0.0)
+            total += part.to(tl.float32)
+    return total
+
+
+@triton.jit
+def update(
+    messages,
+    at_u,
+    keep,
+    matrices,
+    scales,
+    biases,
+    block,
+    WIDTH: tl.constexpr,
+    PRODUCTS: tl.constexpr,
+):
+    """Return D tanh(B m + b) + d, and leave the hidden layer at `at_u` for the backward."""
+    u = layer(messages, matrices, scales, 6 * block, WIDTH, PRODUCTS)
+    u = tanh(u + row_of(biases, 2 * block, WIDTH))
+    tl.store(at_u, u.to(at_u.dtype.element_ty), mask=keep)
+    y = layer(u, matrices, scales, 6 * block + 1, WIDTH, PRODUCTS)
+    return y + row_of(biases, 2 * block + 1, WIDTH), u
+
+
+@triton.jit
+def forward_kernel(
+    row_sums,
+    column_sums,
+    x_in,  # [beads, WIDTH]
+    x_out,
+    h_out,  # [beads, WIDTH], features of the next block
+    u_out,  # [beads, WIDTH], float32 or float16
+    matrices,
+    scales,
+    biases,
+    first_bead,
+    molecule_end,
+    molecule_block,
+    molecule_blocks,
+    slot,
+    block,
+    row_blocks,
+    most_tiles,
+    candidates,
+    splits,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BEADS: tl.constexpr,
+    PRODUCTS: tl.constexpr,
+):
+    """From the messages of a block to the features of the next; grid (row blocks ROWS / BEADS,).
+
+    u = tanh(B m + b), x <- x + D u + d, h = A x. Deterministic.
+    """
+    row, own, bead, inside = beads_of(first_bead, molecule_end, row_blocks, BEADS, ROWS)
+    messages = gathered(
+        row_sums,
+        column_sums,
+        molecule_block,
+        molecule_blocks,
+        slot,
+        row,
+        own,
+        inside,
+        most_tiles,
+        candidates,
+        splits,
+        ROWS,
+        COLUMNS,
+        WIDTH,
+    )
+    at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
+    keep = inside[:, None]
+    y, _ = update(messages, u_out + at, keep, matrices, scales, biases, block, WIDTH, PRODUCTS)
+    x = tl.load(x_in + at, mask=keep, other=0.0) + y
+    tl.store(x_out + at, x, mask=keep)
+    h = layer(x, matrices, scales, 6 * block + 8, WIDTH, PRODUCTS)  # A of the next block
+    tl.store(h_out + at, h, mask=keep)
+
+
+@triton.jit
+def turn_kernel(
+    row_sums,
+    column_sums,
+    x_in,
+    energy_out,  # [beads]
+    g_x_out,  # [beads, WIDTH], dE/dx after the last block
+    g_m_out,  # [beads, WIDTH], dE/dm of the last block
+    u_out,
+    matrices,
+    scales,
+    biases,
+    first_bead,
+    molecule_end,
+    molecule_block,
+    molecule_blocks,
+    slot,
+    block,
+    row_blocks,
+    most_tiles,
+    candidates,
+    splits,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BEADS: tl.constexpr,
+    PRODUCTS: tl.constexpr,
+):
+    """From the messages of the last block to the energy and back to their gradient.
+
+    The output network is e1 = tanh(O1 x + o1), e2 = tanh(O2 e1 + o2), E = o e2. Grid and order as
+    in `forward_kernel`.
+    """
+    row, own, bead, inside = beads_of(first_bead, molecule_end, row_blocks, BEADS, ROWS)
+    messages = gathered(
+        row_sums,
+        column_sums,
+        molecule_block,
+        molecule_blocks,
+        slot,
+        row,
+        own,
+        inside,
+        most_tiles,
+        candidates,
+        splits,
+        ROWS,
+        COLUMNS,
+        WIDTH,
+    )
+    at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
+    keep = inside[:, None]
+    y, u = update(messages, u_out + at, keep, matrices, scales, biases, block, WIDTH, PRODUCTS)
+    x = tl.load(x_in + at, mask=keep, other=0.0) + y
+    first = 6 * block + 6
+    e1 = layer(x, matrices, scales, first, WIDTH, PRODUCTS)
+    e1 = tanh(e1 + row_of(biases, 2 * block + 2, WIDTH))
+    e2 = layer(e1, matrices, scales, first + 1, WIDTH, PRODUCTS)
+    e2 = tanh(e2 + row_of(biases, 2 * block + 3, WIDTH))
+    last = row_of(biases, 2 * block + 4, WIDTH)
+    tl.store(energy_out + bead, tl.sum(e2 * last, axis=1), mask=inside)
+    g = layer(last * (1.0 - e2 * e2), matrices, scales, first + 3, WIDTH, PRODUCTS)
+    g_x = layer(g * (1.0 - e1 * e1), matrices, scales, first + 2, WIDTH, PRODUCTS)
+    tl.store(g_x_out + at, g_x, mask=keep)
+    g_u = layer(g_x, matrices, scales, 6 * block + 4, WIDTH, PRODUCTS) * (1.0 - u * u)
+    g_m = layer(g_u, matrices, scales, 6 * block + 3, WIDTH, PRODUCTS)
+    tl.store(g_m_out + at, g_m, mask=keep)
+
+
+@triton.jit
+def backward_kernel(
+    row_sums,  # of dE/dh of the next block
+    column_sums,
+    g_x_at,  # [beads, WIDTH], dE/dx: read, and written for the block before
+    g_m_out,
+    u_in,
+    matrices,
+    scales,
+    first_bead,
+    molecule_end,
+    molecule_block,
+    molecule_blocks,
+    slot,
+    block,
+    row_blocks,
+    most_tiles,
+    candidates,
+    splits,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BEADS: tl.constexpr,
+    PRODUCTS: tl.constexpr,
+):
+    """From dE/dh of the next block to dE/dm of this one; grid and order as in `forward_kernel`.
+
+    g_x <- g_x + A^T g_h, g_m = B^T (D^T g_x (1 - u^2)).
+    """
+    row, own, bead, inside = beads_of(first_bead, molecule_end, row_blocks, BEADS, ROWS)
+    g_h = gathered(
+        row_sums,
+        column_sums,
+        molecule_block,
+        molecule_blocks,
+        slot,
+        row,
+        own,
+        inside,
+        most_tiles,
+        candidates,
+        splits,
+        ROWS,
+        COLUMNS,
+        WIDTH,
+    )
+    at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
+    keep = inside[:, None]
+    g_x = layer(g_h, matrices, scales, 6 * block + 11, WIDTH, PRODUCTS)  # A of the next block
+    g_x += tl.load(g_x_at + at, mask=keep, other=0.0)
+    tl.store(g_x_at + at, g_x, mask=keep)
+    u = tl.load(u_in + at, mask=keep, other=0.0).to(tl.float32)
+    g_u = layer(g_x, matrices, scales, 6 * block + 4, WIDTH, PRODUCTS) * (1.0 - u * u)
+    g_m = layer(g_u, matrices, scales, 6 * block + 3, WIDTH, PRODUCTS)
+    tl.store(g_m_out + at, g_m, mask=keep)

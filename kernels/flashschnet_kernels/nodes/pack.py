@@ -1,0 +1,112 @@
+"""The weights of all bead work of a network, laid out for matrix units: 16-bit halves and scales.
+
+Every matrix is padded to one square width, so that a kernel finds them by number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from flashschnet_kernels.nodes.weights import NodeWeights
+
+PER_BLOCK = 6
+"""Matrices of a block: of the update B and D, of to_channels A, then the three for the backward."""
+NARROWEST = 32
+"""Width of a slice of channels of the filters."""
+WIDEST = 128
+"""Width whose matrices fit on the chip, 32 KB in 16 bit."""
+
+
+@dataclass(frozen=True)
+class PackedNodes:
+    """Matrices [K, N] so that x @ matrix is a layer: scale_n (high + low), scaled per output.
+
+    A scale is a power of two, so `high` is W16 with a scale per channel, and both halves together
+    hold 22 bits.
+
+    Attributes:
+        matrices: [6 blocks + 4, 2, width, width] float16. Block b: 6b + 0, 1, 2 are B^T, D^T, A^T
+            and 6b + 3, 4, 5 are B, D, A. Then O1^T, O2^T, O1, O2 of the output network.
+        scales: [6 blocks + 4, width] float32.
+        biases: [2 blocks + 3, width] float32: b and d of every block, o1, o2, last layer.
+        first_features: [types, width] float32, A_0 embedding: h of the first block, by bead type.
+        embedding: [types, width] float32.
+        blocks: interaction blocks.
+        channels: width of the messages before padding.
+        hidden: width of the beads before padding.
+    """
+
+    matrices: Tensor
+    scales: Tensor
+    biases: Tensor
+    first_features: Tensor
+    embedding: Tensor
+    blocks: int
+    channels: int
+    hidden: int
+
+    @property
+    def width(self) -> int:
+        """Width that everything is padded to."""
+        return self.matrices.shape[-1]
+
+
+def pack_nodes(weights: NodeWeights) -> PackedNodes:
+    """Return the weights as the kernels read them.
+
+    Raises:
+        ValueError: widths that do not fit, or an output network without two hidden layers.
+    """
+    if len(weights.output_weights) != 3:
+        raise ValueError(
+            f"nodes=triton needs an output network with 2 hidden layers, not "
+            f"{len(weights.output_weights) - 1}; use nodes=reference"
+        )
+    matrices: list[Tensor] = []
+    biases: list[Tensor] = []
+    for block in weights.blocks:
+        update = (block.update_weight, block.output_weight, block.to_channels)
+        matrices += [m.T for m in update] + list(update)
+        biases += [block.update_bias, block.output_bias]
+    first, second, last = weights.output_weights
+    matrices += [first.T, second.T, first, second]
+    biases += [*weights.output_biases, last.reshape(-1)]
+    widest = max(max(m.shape) for m in matrices)
+    width = max(NARROWEST, 1 << (widest - 1).bit_length())
+    if width > WIDEST:
+        raise ValueError(
+            f"nodes=triton takes layers of up to {WIDEST} numbers, not {widest}; use "
+            "nodes=reference"
+        )
+    halves, scales = zip(*(_halves(_padded(m, width, width)) for m in matrices), strict=True)
+    embedding = weights.embedding.float()
+    h0 = (weights.embedding.double() @ weights.blocks[0].to_channels.double().T).float()
+    return PackedNodes(
+        matrices=torch.stack(halves).contiguous(),
+        scales=torch.stack(scales).contiguous(),
+        biases=torch.stack([_padded(b[None].float(), 1, width)[0] for b in biases]).contiguous(),
+        first_features=_padded(h0, len(h0), width).contiguous(),
+        embedding=_padded(embedding, len(h0), width).contiguous(),
+        blocks=len(weights.blocks),
+        channels=weights.blocks[0].to_channels.shape[0],
+        hidden=embedding.shape[1],
+    )
+
+
+def _halves(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return [2, K, N] float16 and the scale [N], a power of two, of a matrix [K, N]."""
+    largest = matrix.double().abs().amax(0).clamp(min=1e-30)
+    scale = torch.exp2(torch.ceil(torch.log2(largest)))
+    scaled = matrix.double() / scale
+    high = scaled.half()
+    low = (scaled - high.double()).half()
+    return torch.stack([high, low]), scale.float()
+
+
+def _padded(matrix: Tensor, rows: int, columns: int) -> Tensor:
+    result = matrix.new_zeros(rows, columns)
+    result[: matrix.shape[0], : matrix.shape[1]] = matrix
+    return result

@@ -1,0 +1,174 @@
+"""A whole network in explicit order on a GPU, against its definition in float64."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from flashschnet_kernels.filter_table.reference import expand
+from flashschnet_kernels.message_passing import reference as message_passing
+from flashschnet_kernels.neighbors.reference import pairs_within
+from flashschnet_kernels.nodes import reference
+from flashschnet_kernels.nodes.weights import NodeWeights
+from tests.kernels.cases import CUTOFF, Case, case_from, poisoned, scattered
+from tests.kernels.tables import table_of
+from tests.kernels.test_nodes import random_weights
+from tests.kernels.tolerances import NETWORK, assert_within
+
+pytest.importorskip("triton")
+
+BATCHES = {
+    "one molecule": (21,),
+    "different molecules": (17, 1, 8, 5),
+    "no neighbours": (1, 1, 1),
+    "no beads": (),
+}
+SHAPE = {"hidden": 20, "channels": 40, "output": (24, 11)}
+
+
+@pytest.fixture
+def network(triton_device):
+    from flashschnet_kernels.nodes import network_triton
+
+    return network_triton
+
+
+def batch_of(sizes: tuple[int, ...], channels: int = SHAPE["channels"]) -> Case:
+    none = torch.zeros(2, 0, dtype=torch.int64)
+    if not sizes:
+        return Case(torch.zeros(0, 3).double(), (), none, channels=channels)
+    case = case_from(torch.cat([scattered(n, 7.0, seed=n) for n in sizes]).double(), sizes)
+    pairs = pairs_within(case.positions, sizes, CUTOFF)
+    return replace(case, pairs=pairs, channels=channels)
+
+
+def types_of(case: Case) -> Tensor:
+    return torch.arange(case.beads) % 5
+
+
+def by_definition(case: Case, weights: NodeWeights, table) -> tuple[Tensor, Tensor]:
+    """Return the energy of every bead and the gradient of their sum, in float64."""
+    x = case.positions.clone().requires_grad_()
+    i, j = case.pairs
+    r_ij = (x[j] - x[i]).norm(dim=1)
+    features, h = reference.first_features(types_of(case), weights)
+    for number, block in enumerate(weights.blocks):
+        messages = message_passing.pass_messages(h, expand(r_ij, table, number), case.pairs)
+        features, _ = reference.update(messages, features, block)
+        if number + 1 < len(weights.blocks):
+            h = reference.features(features, weights.blocks[number + 1])
+    out = features
+    for weight, bias in zip(weights.output_weights[:-1], weights.output_biases, strict=True):
+        out = torch.tanh(out @ weight.T + bias)
+    energy = (out @ weights.output_weights[-1].T)[:, 0]
+    if not case.pairs.shape[1]:
+        return energy.detach(), torch.zeros_like(x)
+    return energy.detach(), torch.autograd.grad(energy.sum(), x)[0]
+
+
+def by_kernels(network, case: Case, weights: NodeWeights, table, device, precision="float32"):
+    from flashschnet_kernels.filter_table.triton import pack_table
+    from flashschnet_kernels.neighbors.tiles import TileSearch
+    from flashschnet_kernels.nodes.pack import pack_nodes
+
+    nodes = pack_nodes(on(weights, device))
+    packed = pack_table(table.to(device), nodes.width)
+    x = case.coordinates(torch.float32, device)
+    tiles = TileSearch(case.molecule_sizes, CUTOFF, device)(x)
+    start = network.batch_features(nodes, types_of(case).to(device))
+    return network.evaluate(x, tiles, start, nodes, packed, precision)
+
+
+def on(weights: NodeWeights, device: torch.device) -> NodeWeights:
+    return NodeWeights(
+        weights.embedding.to(device),
+        tuple(
+            type(block)(*(getattr(block, name).to(device) for name in block.__dataclass_fields__))
+            for block in weights.blocks
+        ),
+        tuple(weight.to(device) for weight in weights.output_weights),
+        tuple(bias.to(device) for bias in weights.output_biases),
+    )
+
+
+def check(network, case, weights, table, device, precision="float32"):
+    energy, gradient = by_definition(case, weights, table)
+    with poisoned():
+        found = by_kernels(network, case, weights, table, device, precision)
+    for part, exact in zip(found, (energy, gradient), strict=True):
+        largest = exact.abs().max().item() if exact.numel() else 0.0
+        assert part.dtype == torch.float32
+        assert_within(part, exact, NETWORK[precision] * largest)
+
+
+@pytest.mark.parametrize("sizes", BATCHES.values(), ids=list(BATCHES))
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_against_the_definition(network, triton_device, sizes, precision):
+    case = batch_of(sizes)
+    weights = random_weights(**SHAPE)
+    check(network, case, weights, table_of(case, blocks=3), triton_device, precision)
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+@pytest.mark.parametrize("form", ["cubic", "compact"])
+def test_few_blocks(network, triton_device, blocks, form):
+    case = batch_of((12,), channels=16)
+    weights = random_weights(16, 16, (16, 16), blocks=blocks)
+    check(network, case, weights, table_of(case, form=form, blocks=blocks), triton_device)
+
+
+@pytest.mark.parametrize("factor", [1e6, 1e-6])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_features_of_any_size(network, triton_device, factor, precision):
+    """A model may keep its features in any unit: 16-bit numbers are scaled before they are made."""
+    case = batch_of((14,))
+    weights = random_weights(**SHAPE)
+    blocks = tuple(
+        replace(
+            block,
+            to_channels=block.to_channels * factor,
+            update_weight=block.update_weight / factor,
+        )
+        for block in weights.blocks
+    )
+    scaled = replace(weights, blocks=blocks)
+    check(network, case, scaled, table_of(case, blocks=3), triton_device, precision)
+
+
+def test_energies_of_any_size(network, triton_device):
+    case = batch_of((14,))
+    weights = random_weights(**SHAPE)
+    *first, last = weights.output_weights
+    small = replace(weights, output_weights=(*first, last * 1e-7))
+    check(network, case, small, table_of(case, blocks=3), triton_device, "float16")
+
+
+def test_same_bits_alone_and_in_a_batch(network, triton_device):
+    case, alone = batch_of((17, 9)), batch_of((17,))
+    weights = random_weights(**SHAPE)
+    table = table_of(case, blocks=3)
+    first = by_kernels(network, case, weights, table, triton_device)
+    again = by_kernels(network, case, weights, table, triton_device)
+    for a, b in zip(first, again, strict=True):
+        assert torch.equal(a, b)
+    single = by_kernels(network, alone, weights, table, triton_device)
+    for a, b in zip(first, single, strict=True):
+        assert_within(a[:17], b.double().cpu(), 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ({"output": (24,)}, "2 hidden layers, not 1"),
+        ({"output": (24, 12, 6)}, "2 hidden layers, not 3"),
+        ({"channels": 160}, "up to 128 numbers, not 160"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_refused(network, shape, words):
+    from flashschnet_kernels.nodes.pack import pack_nodes
+
+    with pytest.raises(ValueError, match=words):
+        pack_nodes(random_weights(**(SHAPE | shape)))
