@@ -24,9 +24,10 @@ from flashschnet_kernels.message_passing.filter_network import (
 from flashschnet_kernels.plan import KernelPlan
 
 if TYPE_CHECKING:
+    from flashschnet_kernels.filter_table.table import FilterTable
     from flashschnet_kernels.neighbors.tiles import Tiles
     from flashschnet_lab.potentials.radial import ExpNormalBasis, GaussianBasis
-    from flashschnet_lab.potentials.schnet import InteractionBlock
+    from flashschnet_lab.potentials.schnet import InteractionBlock, SchNet
 
 Neighbors = Any
 """[2, pairs] unordered pairs, `Edges` or `Tiles`, as the plan reads them."""
@@ -38,19 +39,30 @@ _PRECISIONS = {"none": "float32", "fp16": "float16", "bf16": "bfloat16"}
 
 
 def convolution(
-    basis: GaussianBasis | ExpNormalBasis,
+    network: SchNet,
     positions: Tensor,
     neighbors: Neighbors,
     plan: KernelPlan,
+    table: FilterTable | None = None,
 ) -> Convolution:
     """Return the convolution at some positions.
 
     Args:
-        basis: the network's radial basis.
+        network: whose blocks it is for.
         positions: [beads, 3] in angstrom.
         neighbors: in the form that the plan reads.
         plan: which implementation of each operator runs.
+        table: of the network's filters, on the device of the positions, for a plan that reads one.
+
+    Raises:
+        ValueError: a plan that reads a table, and none is given.
     """
+    basis: Any = network.radial_basis
+    if plan.tabulated:
+        if table is None:
+            raise ValueError(f"filters={plan.filters} needs a table of the network's filters")
+        number = {id(block): n for n, block in enumerate(network.blocks)}
+        return _tabulated(positions, neighbors, plan, table, number)
     if plan.message_passing == "triton":
         return _fused_tiles(basis, positions, neighbors, plan)
     if plan.message_passing == "cpu":
@@ -110,6 +122,29 @@ def _fused_blocks(
     listed = cpu.measure_pairs(positions, pairs, basis.cutoff)
     numbers = basis.numbers()
     return lambda block, h: cpu.pass_messages(h, listed, _weights(block, numbers))
+
+
+def _tabulated(
+    positions: Tensor,
+    neighbors: Neighbors,
+    plan: KernelPlan,
+    table: FilterTable,
+    number: dict[int, int],
+) -> Convolution:
+    """Filters looked up instead of computed: pair by pair, or over tiles of pairs on a GPU."""
+    if plan.message_passing == "triton":
+        from flashschnet_kernels.filter_table import triton
+
+        packed = triton.pack_table(table)
+        s = triton.convolution_coordinates(positions, neighbors, table.knots)
+        return lambda block, h: triton.pass_messages(h, s, neighbors, packed, number[id(block)])
+    from flashschnet_kernels.filter_table.reference import expand
+
+    i, j = neighbors
+    r_ij = (positions.index_select(0, j) - positions.index_select(0, i)).norm(dim=1)
+    return lambda block, h: reference.pass_messages(
+        h, expand(r_ij, table, number[id(block)]), neighbors
+    )
 
 
 def _implementation(operator: str, name: str) -> ModuleType:

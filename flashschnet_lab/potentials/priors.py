@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from flashschnet_kernels.priors import reference as terms
+from flashschnet_kernels.priors.layout import Kind, KindTerms, PriorsLayout, lay_out
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.potentials.batch import Batch, sum_per_molecule
 from flashschnet_lab.potentials.prior_table import PriorTable
 from flashschnet_lab.proteins.protein import Protein
+from flashschnet_lab.proteins.topology import excluded_pairs
 
 BONDED = ("bonds", "angles", "dihedrals")
 FAMILIES = (*BONDED, "repulsion")
@@ -35,80 +37,161 @@ class Priors(nn.Module):
         UserError: a term without parameters.
     """
 
-    repulsion_index: Tensor
-    repulsion_values: Tensor
-
     def __init__(self, table: PriorTable, proteins: Sequence[Protein]) -> None:
         super().__init__()
         batch = Batch(tuple(p.beads for p in proteins))
-        different = list({id(p): p for p in proteins})
+        self._different = list({id(p): p for p in proteins}.values())
+        place = {id(p): number for number, p in enumerate(self._different)}
         self.batch = batch
-        self._kinds = tuple(different.index(id(p)) for p in proteins)
-        self._layout: Any = None
-        resolved = {id(p): _resolve(table, p) for p in proteins}
-        per_molecule = [resolved[id(p)] for p in proteins]
-        self.counts = {f: [len(r[f][0]) for r in per_molecule] for f in FAMILIES}
-        self._names = [{f: r[f][2] for f in FAMILIES} for r in per_molecule]
-        for family in FAMILIES:
+        self._kind_of = tuple(place[id(p)] for p in proteins)
+        self._sigma = torch.from_numpy(np.array(table.sigma, dtype=np.float64))
+        # The pairs of all replicas are many: they are listed when the reference first needs them.
+        self._pairs: tuple[Tensor, Tensor] | None = None
+        self._layout: PriorsLayout | None = None
+        self._resolved = [_resolve(table, p) for p in self._different]
+        per_molecule = [self._resolved[kind] for kind in self._kind_of]
+        self.counts = {f: [len(r[f][0]) for r in per_molecule] for f in BONDED}
+        self.counts["repulsion"] = [len(p.topology.repulsion) for p in proteins]
+        for family in BONDED:
             index = batch.lay_out([torch.from_numpy(r[family][0]) for r in per_molecule])
             values = np.concatenate([r[family][1] for r in per_molecule])
             self.register_buffer(f"{family}_index", index, persistent=False)
             self.register_buffer(f"{family}_values", torch.from_numpy(values), persistent=False)
 
     def forward(self, positions: Tensor, implementation: str = "reference") -> dict[str, Tensor]:
-        """Return the energy of each family, [molecules] float64 in kcal/mol, from [beads, 3].
+        """Return the energy of each family, [molecules] float64 in kcal/mol, differentiable.
 
         Args:
             positions: [beads, 3] in angstrom.
-            implementation: of the operator, as in a `KernelPlan`.
+            implementation: of the operator, as in a `KernelPlan`. With "triton" the repulsion is
+                one kernel; families apart are otherwise the reference's.
         """
-        if implementation == "triton":
-            return self._fused(positions)
-        return {
-            family: sum_per_molecule(values, self.counts[family])
-            for family, values in self.per_term(positions).items()
-        }
-
-    def _fused(self, positions: Tensor) -> dict[str, Tensor]:
-        """Repulsion in one kernel, the few bonded terms as ever."""
+        if implementation != "triton":
+            return {
+                family: sum_per_molecule(values, self.counts[family])
+                for family, values in self.per_term(positions).items()
+            }
         from flashschnet_kernels.priors import triton
 
-        if self._layout is None or self._layout.ranges.device != positions.device:
-            matrices = tuple(m.to(positions) for m in self._sigma_matrices())
-            self._layout = triton.lay_out(self.batch.sizes, self._kinds, matrices)
         energies = {
             family: sum_per_molecule(values, self.counts[family])
             for family, values in self._bonded_terms(positions).items()
         }
-        return energies | {"repulsion": triton.repulsion(positions, self._layout)}
+        return energies | {"repulsion": triton.repulsion(positions, self._layout_for(positions))}
 
-    def _sigma_matrices(self) -> list[Tensor]:
-        """Return sigma between all beads of each different molecule, zero where none repels."""
-        matrices = []
-        for kind in range(len(set(self._kinds))):
-            molecule = self._kinds.index(kind)
-            beads = self.batch.sizes[molecule]
-            first = sum(self.counts["repulsion"][:molecule])
-            rows = slice(first, first + self.counts["repulsion"][molecule])
-            pairs = self.repulsion_index[rows] - self.batch.offsets()[molecule]
-            matrix = self.repulsion_values.new_zeros(beads, beads)
-            matrix[pairs[:, 0], pairs[:, 1]] = self.repulsion_values[rows, 0]
-            matrices.append(matrix + matrix.T)
-        return matrices
+    def evaluate(
+        self,
+        positions: Tensor,
+        implementation: str,
+        energy: Tensor | None = None,
+        gradient: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the beads' shares of the energy [beads] and its gradient [beads, 3], no autograd.
+
+        Args:
+            positions: [beads, 3] in angstrom.
+            implementation: "triton", "cpu" or "reference"; all molecules and families at once.
+            energy: kcal/mol, dtype of the positions; what it holds is added to, in place.
+            gradient: kcal/mol/A; the same. Both or neither.
+        """
+        if implementation == "reference":
+            return self._evaluate_reference(positions, energy, gradient)
+        evaluate: Any
+        if implementation == "triton":
+            from flashschnet_kernels.priors.triton import evaluate
+        else:
+            from flashschnet_kernels.priors.cpu import evaluate
+        x = positions.detach().contiguous()
+        add = energy is not None and gradient is not None
+        if energy is None or gradient is None:
+            energy, gradient = x.new_empty(len(x)), torch.empty_like(x)
+        evaluate(x, self._layout_for(x), energy, gradient, add)
+        return energy, gradient
+
+    def _evaluate_reference(
+        self, positions: Tensor, energy: Tensor | None, gradient: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """As `evaluate`; every bead of a term has the same share of it."""
+        with torch.enable_grad():
+            x = positions.detach().requires_grad_()
+            families = self.per_term(x)
+            total = torch.stack([values.double().sum() for values in families.values()]).sum()
+            (slope,) = torch.autograd.grad(total, x)
+        share = x.new_zeros(len(x), requires_grad=False)
+        for family, values in families.items():
+            index = self._pairs_of(x)[0] if family == "repulsion" else self._index(family)
+            for members in index.unbind(1):
+                share = share.index_add(0, members, values.detach() / index.shape[1])
+        if energy is None or gradient is None:
+            return share, slope
+        return energy.add_(share), gradient.add_(slope)
+
+    def _layout_for(self, positions: Tensor) -> PriorsLayout:
+        """Return the tables of the kernels, made once for a dtype and device."""
+        kept = self._layout
+        if (
+            kept is None
+            or kept.sigma6.dtype != positions.dtype
+            or kept.sigma6.device != positions.device
+        ):
+            kinds = [
+                Kind(
+                    types=torch.from_numpy(protein.bead_types),
+                    excluded=torch.from_numpy(_excluded(protein)),
+                    terms={
+                        family: KindTerms(*(torch.from_numpy(part) for part in found[family][:2]))
+                        for family in BONDED
+                    },
+                )
+                for protein, found in zip(self._different, self._resolved, strict=True)
+            ]
+            kept = lay_out(
+                self.batch.sizes,
+                self._kind_of,
+                kinds,
+                self._sigma.nan_to_num(0.0),
+                positions.dtype,
+                positions.device,
+            )
+            self._layout = kept
+        return kept
 
     def term_names(self, family: str) -> list[str]:
         """Return the name of every term of a family, in the order of `per_term`."""
-        return [name for names in self._names for name in names[family]]
+        if family == "repulsion":
+            return ["non_bonded"] * sum(self.counts[family])
+        return [name for kind in self._kind_of for name in self._resolved[kind][family][2]]
 
     def per_term(self, positions: Tensor) -> dict[str, Tensor]:
         """Return the energy of every single term of each family, [terms]."""
-        sigma = self.repulsion_values[:, 0]
+        pairs, sigma = self._pairs_of(positions)
         return self._bonded_terms(positions) | {
-            "repulsion": terms.repulsion(positions, self.repulsion_index, sigma)
+            "repulsion": terms.repulsion(positions, pairs, sigma)
         }
 
+    def _pairs_of(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the repelling pairs [pairs, 2] of the batch and their ranges [pairs]."""
+        kept = self._pairs
+        if kept is None or kept[1].dtype != positions.dtype or kept[1].device != positions.device:
+            pairs = [torch.from_numpy(p.topology.repulsion) for p in self._different]
+            types = [torch.from_numpy(p.bead_types) for p in self._different]
+            ranges = [
+                self._sigma[own[of[:, 0]], own[of[:, 1]]]
+                for of, own in zip(pairs, types, strict=True)
+            ]
+            kept = (
+                self.batch.lay_out([pairs[kind] for kind in self._kind_of]).to(positions.device),
+                torch.cat([ranges[kind] for kind in self._kind_of]).to(positions),
+            )
+            self._pairs = kept
+        return kept
+
+    def _index(self, family: str) -> Tensor:
+        index: Tensor = getattr(self, f"{family}_index")
+        return index
+
     def _bonded_terms(self, positions: Tensor) -> dict[str, Tensor]:
-        index = {f: getattr(self, f"{f}_index") for f in BONDED}
+        index = {f: self._index(f) for f in BONDED}
         bonds, angles, dihedrals = (getattr(self, f"{f}_values") for f in BONDED)
         orders = (dihedrals.shape[1] - 1) // 2
         return {
@@ -138,7 +221,16 @@ def _resolve(
         family: (index, table.rows(family, protein, index, names), names)
         for family, (index, names) in bonded.items()
     }
-    pairs = topology.repulsion
+    _check_ranges(table, protein)
+    return resolved
+
+
+def _check_ranges(table: PriorTable, protein: Protein) -> None:
+    """Refuse a protein with a repelling pair that the table has no range for."""
+    present = np.unique(protein.bead_types)
+    if np.all(table.sigma[np.ix_(present, present)] > 0.0):
+        return
+    pairs = protein.topology.repulsion
     sigma = table.sigma[protein.bead_types[pairs[:, 0]], protein.bead_types[pairs[:, 1]]]
     if not np.all(sigma > 0.0):
         i, j = pairs[int(np.argmin(sigma))]
@@ -146,5 +238,10 @@ def _resolve(
             f"the prior has no repulsion range for {protein.label(int(i))} with "
             f"{protein.label(int(j))}; use a prior table that covers {protein.mapping} proteins"
         )
-    resolved["repulsion"] = (pairs, sigma[:, None], ["non_bonded"] * len(pairs))
-    return resolved
+
+
+def _excluded(protein: Protein) -> np.ndarray:
+    """Return the pairs of beads that do not repel each other, [pairs, 2]."""
+    names = [residue.name for residue in protein.residues]
+    segments = [residue.segment for residue in protein.residues]
+    return excluded_pairs(names, segments, protein.mapping)

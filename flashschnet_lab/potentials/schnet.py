@@ -15,12 +15,16 @@ filter).
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
 from flashschnet_kernels.plan import REFERENCE, KernelPlan
 from flashschnet_lab.potentials.convolution import Convolution, Neighbors, convolution
 from flashschnet_lab.potentials.radial import RADIAL_BASES
+
+if TYPE_CHECKING:
+    from flashschnet_kernels.filter_table.table import FilterTable
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,7 @@ class SchNet(nn.Module):
         positions: Tensor,
         neighbors: Neighbors,
         plan: KernelPlan = REFERENCE,
+        table: FilterTable | None = None,
     ) -> Tensor:
         """Return the energy of every bead, [beads], in kcal/mol.
 
@@ -134,9 +139,10 @@ class SchNet(nn.Module):
             neighbors: which beads see each other, as the plan reads it: [2, pairs] unordered pairs
                 of one molecule, `Edges`, or `Tiles`. Pairs beyond the cutoff contribute nothing, so
                 any superset of the neighbours is allowed.
-            plan: which implementation of each operator runs.
+            plan: which implementation of each operator runs; beads are worked on here.
+            table: of the filters, for a plan that reads one.
         """
-        convolve = convolution(self.radial_basis, positions, neighbors, plan)
+        convolve = convolution(self, positions, neighbors, plan, table)
         x = self.embedding(bead_types)  # [beads, hidden]
         for block in self.blocks:
             x = block(x, convolve)

@@ -1,8 +1,9 @@
-"""Whole steps as one CUDA graph: a hundred launches become one, so that small systems are not slow.
+"""Whole steps as CUDA graphs: a hundred launches become one, so that small systems are not slow.
 
-A step is captured once and replayed. Its numbers are those of the steps that it was captured from,
-to the bit: the same kernels run in the same order. Random numbers depend on the step alone, so a
-block of them is made outside the graph, and the graph picks its slice by a counter on the device.
+Steps are captured once and replayed. Their numbers are those of the steps that they were captured
+from, to the bit: the same kernels run in the same order. Steps of the reference read noise that
+was made outside the graph, in blocks, and pick their slice by a counter on the device; fused steps
+make their own (`fused_step.py`).
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from torch import Tensor
 from flashschnet_kernels.plan import KernelPlan
 from flashschnet_lab.simulation.guards import guard
 from flashschnet_lab.simulation.integrators import Step
-from flashschnet_lab.simulation.state import Dynamics, State
+from flashschnet_lab.simulation.state import FIELDS, Dynamics, State
 
 WARM_UP_STEPS = 3
-_FIELDS = ("positions", "velocities", "forces", "energy", "kinetic", "failed_step", "failed_bead")
+STEPS_PER_LAUNCH = 20
+"""Steps in the larger of two graphs; guards are looked at every 100 steps, so it divides that."""
 
 
 def why_not(
@@ -48,13 +50,45 @@ def why_not(
     return ""
 
 
+class StepGraphs:
+    """One graph of many steps and one of a single step, for the rest.
+
+    Args:
+        one_step: advances a state in place; it is called to warm up, so load the state again.
+        device: where it runs.
+    """
+
+    def __init__(self, one_step: Callable[[], None], device: torch.device) -> None:
+        side = torch.cuda.Stream(device)
+        side.wait_stream(torch.cuda.current_stream(device))
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP_STEPS):
+                one_step()
+        torch.cuda.current_stream(device).wait_stream(side)
+        self._one, self._many = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._one):
+            one_step()
+        # Never replayed at the same time, and all that outlives a step is outside: one pool.
+        with torch.cuda.graph(self._many, pool=self._one.pool()):
+            for _ in range(STEPS_PER_LAUNCH):
+                one_step()
+
+    def replay(self, steps: int) -> None:
+        """Advance by so many steps."""
+        many, rest = divmod(steps, STEPS_PER_LAUNCH)
+        for _ in range(many):
+            self._many.replay()
+        for _ in range(rest):
+            self._one.replay()
+
+
 class CapturedStep:
-    """One time step in a CUDA graph.
+    """Steps of the reference integrators in CUDA graphs.
 
     Args:
         advance: the integrator.
         dynamics: constants, forces and noise; `noise` is not called.
-        state: any state of the simulation; the graph is captured from it.
+        state: any state of the simulation; the graphs are captured from it.
         noise_block: block number to noise [length, replicas, beads, 3].
         length: steps of a block.
     """
@@ -73,22 +107,13 @@ class CapturedStep:
         device = state.positions.device
         self._step = torch.zeros((), dtype=torch.int64, device=device)
         self._slot = torch.zeros(1, dtype=torch.int64, device=device)
-        self._state = {name: getattr(state, name).clone() for name in _FIELDS}
+        self._state = {name: getattr(state, name).clone() for name in FIELDS}
         self._advance = advance
         self._dynamics = replace(dynamics, noise=self._noise_of_slot)
         self._load(state)
-        side = torch.cuda.Stream(device)
-        side.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UP_STEPS):
-                self._one_step()
-        torch.cuda.current_stream(device).wait_stream(side)
-        self._load(state)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._one_step()
+        self._graphs = StepGraphs(self._one_step, device)
 
-    def run(self, state: State, steps: int) -> State:
+    def run(self, state: State, steps: int, _: Callable[[], bool]) -> State:
         """Return the state after so many steps."""
         self._load(state)
         done = 0
@@ -99,8 +124,7 @@ class CapturedStep:
                 self._block = block
             self._slot.fill_(slot)
             now = min(steps - done, self._length - slot)
-            for _ in range(now):
-                self._graph.replay()
+            self._graphs.replay(now)
             done += now
         fields = {name: tensor.clone() for name, tensor in self._state.items()}
         return State(step=state.step + steps, **fields)
@@ -112,7 +136,8 @@ class CapturedStep:
         self._slot.fill_(state.step % self._length)
 
     def _noise_of_slot(self, _: object) -> Tensor:
-        return self._noise.index_select(0, self._slot)[0]
+        # The steps of warming up may run over the end of a block; what they make is not kept.
+        return self._noise.index_select(0, self._slot % self._length)[0]
 
     def _one_step(self) -> None:
         """Advance the state in place. The step is a tensor here: a number would be captured."""

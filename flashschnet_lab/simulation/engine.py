@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
@@ -10,10 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flashschnet_kernels.plan import KernelPlan, default_plan
+from flashschnet_kernels.plan import KernelPlan, default_plan, flash
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.potentials.sum import ForceField
 from flashschnet_lab.simulation.capture import CapturedStep, why_not
+from flashschnet_lab.simulation.frames import HostCopies, HostCopy, make_frame
+from flashschnet_lab.simulation.fused_step import FusedStep, check_dtype, fuses
 from flashschnet_lab.simulation.guards import (
     Failure,
     SimulationStopped,
@@ -30,11 +34,12 @@ from flashschnet_lab.simulation.reporters import Frame, Reporter
 from flashschnet_lab.simulation.state import Dynamics, State, inverse_masses, kinetic_energy
 from flashschnet_lab.system import System, build_force_field
 from flashschnet_lab.units import (
-    BOLTZMANN,
     FEMTOSECONDS_PER_PICOSECOND,
     KCAL_PER_MOL,
     thermal_energy,
 )
+
+_log = logging.getLogger(__name__)
 
 CHECK_EVERY = 100
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -112,7 +117,8 @@ class Simulation:
         temperature: kelvin, one number or one per replica.
         positions: start [beads, 3] or [replicas, beads, 3] in angstrom; default the system's.
         device: "cpu", "cuda", ...; default the GPU if there is one.
-        plan: implementation of every operator; default `default_plan`: fused, float32 exact.
+        plan: implementation of every operator; default `default_plan`: fused, float32 exact. A
+            network that its kernels cannot take runs under flash-float32, with a warning.
         capture: replay steps as a CUDA graph where that is possible (`not_captured` says why not).
         reporters: called with a `Frame` every `report_every` steps.
         report_every: steps between frames.
@@ -152,12 +158,15 @@ class Simulation:
         self.replicas = replicas
         self.device = resolve_device(device)
         self.dtype = DTYPES[self.settings.dtype]
-        self.force_field = self._build_force_field(
-            plan or default_plan(self.device.type, self.dtype)
+        self.force_field = (
+            self._default_force_field() if plan is None else self._build_force_field(plan)
         )
         self.dynamics = self._dynamics()
-        self.capture = capture
-        self._captured: CapturedStep | None = None
+        self._capture = capture
+        self._stepper: CapturedStep | FusedStep | None = None
+        self._copies = HostCopies(self.device)
+        # A GPU makes the next steps while the host waits for the frame of the last ones.
+        self._run_ahead = 1 if self.device.type == "cuda" else 0
         self._stop_asked = False
         self._reported = -1
         if state is None:
@@ -169,6 +178,16 @@ class Simulation:
     def plan(self) -> KernelPlan:
         """Which implementation of each operator runs."""
         return self.force_field.plan
+
+    @property
+    def capture(self) -> bool:
+        """Whether CUDA graphs are asked for; it may be set at any time."""
+        return self._capture
+
+    @capture.setter
+    def capture(self, wanted: bool) -> None:
+        self._capture = wanted
+        self._stepper = None
 
     @property
     def not_captured(self) -> str:
@@ -191,9 +210,22 @@ class Simulation:
             UserError: a plan that cannot run here; the simulation goes on under the old one.
         """
         self.force_field = self._build_force_field(plan)
-        self._captured = None
+        self._stepper = None
+
+    def _default_force_field(self) -> ForceField:
+        """Return the force field under the default plan, or under one that any network can have."""
+        plan = default_plan(self.device.type, self.dtype)
+        try:
+            return self._build_force_field(plan)
+        except UserError as error:
+            if not plan.tabulated:
+                raise
+            instead = flash(self.device.type)
+            _log.warning("plan %s: %s. Going on with plan %s", plan.name, error, instead.name)
+            return self._build_force_field(instead)
 
     def _build_force_field(self, plan: KernelPlan) -> ForceField:
+        check_dtype(plan, self.settings.integrator, self.dtype)
         return build_force_field(
             [self.system] * self.replicas,
             device=self.device,
@@ -236,24 +268,15 @@ class Simulation:
 
     def frame(self) -> Frame:
         """Return the present frame as numpy arrays on the host."""
-        energies = self.energies()
-        return Frame(
-            step=self.state.step,
-            time_ps=self.time_ps,
-            positions=self.state.positions.detach().cpu().numpy().astype(np.float32),
-            potential_energy=energies["potential"],
-            kinetic_energy=energies["kinetic"],
-            temperature=energies["temperature"],
-        )
+        return make_frame(self.state, self.time_ps)
 
     def energies(self) -> dict[str, np.ndarray]:
         """Return potential and kinetic energy in kcal/mol and temperature in K, each [replicas]."""
-        kinetic = self.state.kinetic.cpu().numpy()
-        degrees = 3 * self.system.protein.beads
+        frame = self.frame()
         return {
-            "potential": self.state.energy.cpu().numpy(),
-            "kinetic": kinetic,
-            "temperature": 2.0 * kinetic / (degrees * BOLTZMANN),
+            "potential": frame.potential_energy,
+            "kinetic": frame.kinetic_energy,
+            "temperature": frame.temperature,
         }
 
     def failures(self) -> list[Failure]:
@@ -262,9 +285,9 @@ class Simulation:
 
     def _dynamics(self) -> Dynamics:
         settings = self.settings
-        streams = settings.first_replica + torch.arange(self.replicas, device=self.device)
+        self._streams = settings.first_replica + torch.arange(self.replicas, device=self.device)
         beads = self.system.protein.beads
-        self._noise = NoiseBlocks(settings.seed, streams, beads, self.dtype)
+        self._noise = NoiseBlocks(settings.seed, self._streams, beads, self.dtype)
         kT = [thermal_energy(t) for t in settings.temperatures]  # noqa: N806
         return Dynamics(
             evaluate=self._evaluate,
@@ -317,44 +340,73 @@ class Simulation:
 
     def _run_until(self, last: int) -> None:
         if self.reporters and self.state.step == 0 and self._reported < 0:
-            self._report()
-        while self.state.step < last and not self._stop_asked:
-            self._advance_to(min(last, self._next_pause()))
-            self._check()
-            if self.state.step % self.report_every == 0:
-                self._report()
+            self._report(self.frame())
+        launched, waiting = self.state, deque[HostCopy]()
+        while True:
+            while len(waiting) <= self._run_ahead and launched.step < last and not self._stop_asked:
+                launched = self._advanced(launched, min(last, self._next_pause(launched.step)))
+                waiting.append(self._copies.start(launched, self._is_due(launched.step)))
+            if not waiting:
+                return
+            arrived = waiting.popleft()
+            self._deliver(arrived)
+            if self._stop_asked:
+                return  # steps beyond are dropped: they can be made again
+            if self.state is not arrived.state:  # a reporter put the replicas elsewhere
+                launched = self.state
+                waiting.clear()
 
-    def _next_pause(self) -> int:
-        step = self.state.step
+    def _is_due(self, step: int) -> bool:
+        return bool(self.reporters) and step % self.report_every == 0
+
+    def _next_pause(self, step: int) -> int:
         return min(
             step + CHECK_EVERY - step % CHECK_EVERY,
             step + self.report_every - step % self.report_every,
         )
 
-    def _advance_to(self, step: int) -> None:
-        advance = INTEGRATORS[self.settings.integrator]
-        state = self.state
-        if self.captures:
-            if self._captured is None:
-                self._captured = CapturedStep(
-                    advance, self.dynamics, state, self._noise.block, self._noise.length
-                )
-            self.state = self._captured.run(state, step - state.step)
-            return
-        while state.step < step and not self._stop_asked:
-            state = guard(state, advance(state, self.dynamics), self.dynamics)
-        self.state = state
-
-    def _check(self) -> None:
-        failed = self.failures()
+    def _deliver(self, arrived: HostCopy) -> None:
+        """Make a state the present one, look at its guards, and report its frame if it is due."""
+        on_host = arrived.wait()
+        self.state = arrived.state
+        failed = failures(on_host, self.system.protein)
         if failed and not (self.settings.keep_going and len(failed) < self.replicas):
             raise SimulationStopped(describe(failed, self.settings.timestep_fs))
+        if arrived.due:
+            self._report(make_frame(on_host, self.time_ps))
 
-    def _report(self) -> None:
-        if not self.reporters:
-            return
-        self._reported = self.state.step
-        frame = self.frame()
+    def _advanced(self, state: State, step: int) -> State:
+        """Return the state at a later step; on a GPU it may still be on its way."""
+        advance = INTEGRATORS[self.settings.integrator]
+        if self._stepper is None:
+            self._stepper = self._make_stepper(state)
+        if self._stepper is not None:
+            return self._stepper.run(state, step - state.step, lambda: self._stop_asked)
+        while state.step < step and not self._stop_asked:
+            state = guard(state, advance(state, self.dynamics), self.dynamics)
+        return state
+
+    def _make_stepper(self, state: State) -> CapturedStep | FusedStep | None:
+        """Return what makes the steps, or nothing where the integrator itself does."""
+        if fuses(self.plan, self.settings.integrator):
+            return FusedStep(
+                self.force_field.gradient,
+                self.dynamics,
+                self.settings.seed,
+                self._streams,
+                self.plan.langevin,
+                state,
+                self.captures,
+            )
+        if self.captures:
+            advance = INTEGRATORS[self.settings.integrator]
+            return CapturedStep(
+                advance, self.dynamics, state, self._noise.block, self._noise.length
+            )
+        return None
+
+    def _report(self, frame: Frame) -> None:
+        self._reported = frame.step
         for reporter in self.reporters:
             reporter(frame)
 

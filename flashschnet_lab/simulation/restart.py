@@ -18,19 +18,10 @@ from flashschnet_lab import __version__
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.simulation.engine import Simulation, resolve_device
 from flashschnet_lab.simulation.reporters import Reporter
-from flashschnet_lab.simulation.state import State
+from flashschnet_lab.simulation.state import FIELDS, State
 from flashschnet_lab.system import System
 
 FORMAT = 1
-TENSORS = (
-    "positions",
-    "velocities",
-    "forces",
-    "energy",
-    "kinetic",
-    "failed_step",
-    "failed_bead",
-)
 
 
 def save_checkpoint(simulation: Simulation, path: str | Path) -> None:
@@ -42,7 +33,7 @@ def save_checkpoint(simulation: Simulation, path: str | Path) -> None:
     from safetensors.torch import save
 
     path = Path(path)
-    tensors = {n: getattr(simulation.state, n).detach().cpu().contiguous() for n in TENSORS}
+    tensors = {n: getattr(simulation.state, n).detach().cpu().contiguous() for n in FIELDS}
     description = {
         "format": FORMAT,
         "step": simulation.state.step,
@@ -139,7 +130,7 @@ def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     try:
         with safe_open(path, "pt") as file:
             description = json.loads((file.metadata() or {})["flashschnet"])
-            tensors = {name: file.get_tensor(name) for name in TENSORS}
+            tensors = {name: file.get_tensor(name) for name in FIELDS}
     except (SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{path} is not a checkpoint of a simulation ({error!r})") from error
     if description["format"] > FORMAT:

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from flashschnet_lab.units import KCAL_PER_MOL
 
+FIELDS = ("positions", "velocities", "forces", "energy", "kinetic", "failed_step", "failed_bead")
+"""The tensors of a `State`, which checkpoints save."""
+
 
 @dataclass(frozen=True)
 class State:

@@ -42,9 +42,7 @@ def test_every_plan_sees_all_neighbours(positions, name):
 
 
 @pytest.mark.parametrize("name", ["aggregation", "flash-float32"])
-def test_a_list_that_is_too_small_grows_and_that_is_reported(
-    positions, name, monkeypatch, caplog
-):
+def test_a_list_that_is_too_small_grows_and_that_is_reported(positions, name, monkeypatch, caplog):
     allocate = verlet.allocate
     monkeypatch.setattr(verlet, "allocate", lambda *a, **k: allocate(*a, **k, capacity=4))
     finder = neighbor_finder(parse_plan(name, "cpu"), SIZES, CUTOFF, CPU)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -113,6 +114,51 @@ def test_terms_use_the_parameters_of_their_types(table):
         sigma = table.sigma[types[i], types[j]]
         expected = (sigma / float((x[i] - x[j]).norm())) ** 6
         assert per_term["repulsion"][row] == pytest.approx(expected)
+
+
+@pytest.fixture(params=["reference", "cpu", "triton"])
+def implementation(request) -> str:
+    """An implementation that runs on a CPU."""
+    name = request.param
+    if name != "reference":
+        pytest.importorskip({"triton": "triton", "cpu": "numba"}[name])
+    if name == "triton" and not os.environ.get("TRITON_INTERPRET"):
+        pytest.skip("needs Triton's interpreter")
+    return name
+
+
+@pytest.mark.filterwarnings("ignore:.* encountered in:RuntimeWarning")
+@pytest.mark.parametrize("mapping", MAPPINGS)
+def test_energy_and_gradient_at_once(implementation, mapping):
+    """Different molecules, with and without replicas, against autograd over all families."""
+    one, other = (build_chain(s, "helix", mapping) for s in ("AWPGKY", "GG"))
+    proteins = [one, other, one]
+    priors = Priors(default_prior(mapping), proteins)
+    generator = torch.Generator().manual_seed(1)
+    x = torch.cat([at(p) for p in proteins])
+    x = (x + 0.2 * torch.randn(x.shape, generator=generator)).requires_grad_()
+    expected = total(priors, x)
+    (slope,) = torch.autograd.grad(expected.sum(), x)
+    energy, gradient = priors.evaluate(x, implementation)
+    found = [part.sum() for part in energy.split([p.beads for p in proteins])]
+    torch.testing.assert_close(torch.stack(found), expected.detach(), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(gradient, slope, rtol=1e-10, atol=1e-9)
+    assert not gradient.requires_grad
+
+    before = torch.ones_like(energy), torch.ones_like(gradient)
+    added = priors.evaluate(x, implementation, *before)
+    assert added[0] is before[0]
+    assert added[1] is before[1]
+    torch.testing.assert_close(added[0], energy + 1.0)
+    torch.testing.assert_close(added[1], gradient + 1.0)
+
+
+def test_pairs_are_listed_only_for_the_reference(table, monkeypatch):
+    """Twenty thousand beads have 2e8 of them."""
+    priors = Priors(table, [build_chain("AWGK")])
+    monkeypatch.setattr(Priors, "_pairs_of", None)
+    layout = priors._layout_for(torch.zeros(1))
+    assert len(layout.types) == priors.batch.beads
 
 
 @pytest.mark.parametrize("name", embedded_names())

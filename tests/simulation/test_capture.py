@@ -19,6 +19,9 @@ FIELDS = ("positions", "velocities", "forces", "energy", "kinetic", "failed_step
     [
         ("flash", 269, "langevin", "cuda", ""),
         ("flash-float32", 269, "verlet", "cuda", ""),
+        ("exact", 269, "langevin", "cuda", ""),
+        ("fast", 49, "langevin", "cuda", ""),
+        ("exact", 269, "brownian", "cuda", "brownian"),
         ("flash", 269, "langevin", "cpu", "GPU"),
         ("baseline", 269, "langevin", "cuda", "neighbors=reference"),
         ("aggregation", 269, "langevin", "cuda", "neighbors=verlet"),

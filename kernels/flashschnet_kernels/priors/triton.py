@@ -1,13 +1,14 @@
-"""Repulsion between all pairs of a molecule in one pass, energy and gradient together.
+"""All classical terms in one launch, energy and gradient together.
 
-Every bead meets every bead of its molecule: twice the arithmetic of a list of pairs, but nothing is
-gathered or scattered, and no order of additions can change. Pairs that are left out have a range
-of zero in a matrix that all replicas of a molecule share.
+Repulsion: every bead meets every bead of its molecule. That is twice the arithmetic of a list of
+pairs, but nothing is gathered or scattered, and no order of additions can change. The range of a
+pair is looked up by its two types; near the diagonal, bits tell which pairs do not repel.
+Bonded terms: see `bonded_triton.py`.
 """
 
+# mypy: allow-untyped-defs, allow-incomplete-defs
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,81 +18,38 @@ from torch import Tensor
 
 from flashschnet_kernels.ahead_of_time import Specialisation
 from flashschnet_kernels.first_order import first_order
+from flashschnet_kernels.priors.bonded_triton import angles, bonds, dihedrals
+from flashschnet_kernels.priors.layout import REACH, ROWS, PriorsLayout
 
-ROWS = 16
-COLUMNS = 64
-MOST_BEADS = 4096
-"""Beads of one molecule: its matrix of ranges then takes 64 MiB."""
-
-
-@dataclass(frozen=True)
-class RepulsionLayout:
-    """The molecules of a batch and the ranges between their beads.
-
-    Attributes:
-        ranges: [values] sigma^6, the matrices [beads, beads] of the different molecules end to end;
-            zero where a pair does not repel.
-        first_bead: [row blocks] int32, first bead of each block of ROWS beads.
-        molecule_start, molecule_end: [row blocks] int32, of the block's molecule.
-        matrix_start: [row blocks] int64, where the molecule's matrix begins in `ranges`.
-        molecule_of_bead: [beads] int64.
-        molecule_sizes: beads of each molecule.
-    """
-
-    ranges: Tensor
-    first_bead: Tensor
-    molecule_start: Tensor
-    molecule_end: Tensor
-    matrix_start: Tensor
-    molecule_of_bead: Tensor
-    molecule_sizes: tuple[int, ...]
+COLUMNS = {torch.float32: 64, torch.float64: 32}
+"""Beads that ROWS beads meet at a time; more of them in float64 would not fit into registers."""
+NUM_WARPS = 4
 
 
-def lay_out(
-    molecule_sizes: tuple[int, ...], kinds: tuple[int, ...], matrices: tuple[Tensor, ...]
-) -> RepulsionLayout:
-    """Return the layout of molecules that lie end to end.
+def evaluate(
+    positions: Tensor, layout: PriorsLayout, energy: Tensor, gradient: Tensor, add: bool
+) -> None:
+    """Evaluate all terms; no autograd, no synchronisation.
 
     Args:
-        molecule_sizes: beads of each molecule.
-        kinds: for each molecule, which of the matrices is its own.
-        matrices: [beads, beads] sigma in angstrom of each kind, symmetric, zero where a pair does
-            not repel; on the device and in the dtype of the positions.
+        positions: [beads, 3] float32 or float64, in angstrom, contiguous.
+        layout: of the batch, in the same dtype and on the same device.
+        energy: [beads], the beads' shares of the energy in kcal/mol; written.
+        gradient: [beads, 3] in kcal/mol/A; written.
+        add: add to what `energy` and `gradient` hold.
 
     Raises:
-        ValueError: a molecule that is too large.
+        ValueError: tensors that do not belong together.
     """
-    if max(molecule_sizes) > MOST_BEADS:
-        raise ValueError(
-            f"priors=triton takes molecules of up to {MOST_BEADS} beads, not "
-            f"{max(molecule_sizes)}; use priors=reference"
-        )
-    device = matrices[0].device
-    sizes = torch.tensor(molecule_sizes)
-    ends = sizes.cumsum(0)
-    starts = ends - sizes
-    blocks = (sizes + ROWS - 1) // ROWS
-    molecule = torch.repeat_interleave(torch.arange(len(sizes)), blocks)
-    place = torch.arange(len(molecule)) - (blocks.cumsum(0) - blocks)[molecule]
-    areas = torch.tensor([matrix.numel() for matrix in matrices])
-    matrix_start = (areas.cumsum(0) - areas)[torch.tensor(kinds)]
-    return RepulsionLayout(
-        ranges=torch.cat([matrix.double().pow(6).flatten() for matrix in matrices]).to(matrices[0]),
-        first_bead=(starts[molecule] + place * ROWS).int().to(device),
-        molecule_start=starts[molecule].int().to(device),
-        molecule_end=ends[molecule].int().to(device),
-        matrix_start=matrix_start[molecule].to(device),
-        molecule_of_bead=torch.repeat_interleave(torch.arange(len(sizes)), sizes).to(device),
-        molecule_sizes=molecule_sizes,
-    )
+    _launch(positions, layout, energy, gradient, bonded=True, add=add)
 
 
-def repulsion(positions: Tensor, layout: RepulsionLayout) -> Tensor:
-    """Return the sum of (sigma / r)^6 over the pairs of each molecule, [molecules] float64.
+def repulsion(positions: Tensor, layout: PriorsLayout) -> Tensor:
+    """Return the repulsion alone of each molecule, [molecules] float64.
 
     Args:
         positions: [beads, 3] float32 or float64, in angstrom; differentiable once.
-        layout: of the batch, `ranges` in the dtype of the positions.
+        layout: of the batch, in the dtype of the positions.
     """
     energy: Tensor = _Repulsion.apply(positions, layout)
     return energy
@@ -99,23 +57,11 @@ def repulsion(positions: Tensor, layout: RepulsionLayout) -> Tensor:
 
 class _Repulsion(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, positions: Tensor, layout: RepulsionLayout) -> Tensor:  # noqa: D102
+    def forward(ctx: Any, positions: Tensor, layout: PriorsLayout) -> Tensor:  # noqa: D102
         positions = positions.contiguous()
         energy = positions.new_empty(len(positions))
         gradient = torch.empty_like(positions)
-        repulsion_kernel[(len(layout.first_bead),)](
-            positions,
-            layout.ranges,
-            layout.first_bead,
-            layout.molecule_start,
-            layout.molecule_end,
-            layout.matrix_start,
-            energy,
-            gradient,
-            ROWS=ROWS,
-            COLUMNS=COLUMNS,
-            num_warps=4,
-        )
+        _launch(positions, layout, energy, gradient, bonded=False, add=False)
         ctx.save_for_backward(gradient)
         ctx.layout = layout
         return _sum_per_molecule(energy, layout.molecule_sizes)
@@ -136,63 +82,186 @@ def _sum_per_molecule(values: Tensor, sizes: tuple[int, ...]) -> Tensor:
     return torch.stack([part.sum() for part in values.split(list(sizes))])
 
 
-@triton.jit
-def repulsion_kernel(
+def _launch(
+    positions: Tensor,
+    layout: PriorsLayout,
+    energy: Tensor,
+    gradient: Tensor,
+    bonded: bool,
+    add: bool,
+) -> None:
+    beads = len(layout.molecule_of_bead)
+    shapes = (tuple(positions.shape), tuple(energy.shape), tuple(gradient.shape))
+    if shapes != ((beads, 3), (beads,), (beads, 3)):
+        raise ValueError(f"the layout is of {beads} beads, but the tensors are {shapes}")
+    if len({layout.sigma6.dtype, positions.dtype, energy.dtype, gradient.dtype}) != 1:
+        raise ValueError(
+            f"positions ({positions.dtype}), energy ({energy.dtype}), gradient ({gradient.dtype}) "
+            f"and layout ({layout.sigma6.dtype}) must have one dtype"
+        )
+    if not (positions.is_contiguous() and energy.is_contiguous() and gradient.is_contiguous()):
+        raise ValueError("positions, energy and gradient must be contiguous")
+    terms = [layout.terms[name] for name in ("bonds", "angles", "dihedrals")]
+    tables = [tensor for family in terms for tensor in (family.places, family.parameters)]
+    widths = [family.places.shape[2] for family in terms]
+    priors_kernel[(len(layout.blocks),)](
+        positions,
+        layout.blocks,
+        layout.types,
+        layout.sigma6,
+        layout.excluded,
+        *tables,
+        energy,
+        gradient,
+        len(layout.sigma6),
+        len(layout.types),
+        ROWS=ROWS,
+        COLUMNS=COLUMNS[positions.dtype],
+        REACH=REACH,
+        BOND_PLACES=widths[0],
+        ANGLE_PLACES=widths[1],
+        DIHEDRAL_PLACES=widths[2],
+        ORDERS=terms[2].parameters.shape[1] // 2,
+        BONDED=bonded,
+        ADD=add,
+        num_warps=NUM_WARPS,
+    )
+
+
+@triton.jit(do_not_specialize=["bead_types", "beads_of_kinds"])
+def priors_kernel(
     positions,  # [beads, 3]
-    ranges,
-    first_bead,
-    molecule_start,
-    molecule_end,
-    matrix_start,
+    blocks,  # [row blocks, 4]
+    types,
+    sigma6,  # [kinds of beads, kinds of beads]
+    excluded,
+    bond_places,
+    bond_parameters,
+    angle_places,
+    angle_parameters,
+    dihedral_places,
+    dihedral_parameters,
     energy,  # [beads]
     gradient,  # [beads, 3]
+    bead_types,
+    beads_of_kinds,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
+    REACH: tl.constexpr,
+    BOND_PLACES: tl.constexpr,
+    ANGLE_PLACES: tl.constexpr,
+    DIHEDRAL_PLACES: tl.constexpr,
+    ORDERS: tl.constexpr,
+    BONDED: tl.constexpr,
+    ADD: tl.constexpr,
 ):
-    """Write half of the energy and the whole gradient of ROWS beads; grid (row blocks,).
+    """Write the share of the energy and the gradient of ROWS beads; grid (row blocks,).
 
     Accumulates in the dtype of the positions, in a fixed order. First-order.
     """
-    row = tl.program_id(0)
-    start, end = tl.load(molecule_start + row), tl.load(molecule_end + row)
-    i = tl.load(first_bead + row) + tl.arange(0, ROWS)
-    at_i = positions + i.to(tl.int64) * 3
-    x_i = tl.load(at_i, mask=i < end, other=0.0)
-    y_i = tl.load(at_i + 1, mask=i < end, other=0.0)
-    z_i = tl.load(at_i + 2, mask=i < end, other=0.0)
-    line = tl.load(matrix_start + row) + (i - start).to(tl.int64) * (end - start)
-    total = x_i * 0.0
-    g_x, g_y, g_z = total, total, total
-    for first in range(start, end, COLUMNS):
-        j = first + tl.arange(0, COLUMNS)
-        at_j = positions + j.to(tl.int64) * 3
-        dx = x_i[:, None] - tl.load(at_j, mask=j < end, other=0.0)[None, :]
-        dy = y_i[:, None] - tl.load(at_j + 1, mask=j < end, other=0.0)[None, :]
-        dz = z_i[:, None] - tl.load(at_j + 2, mask=j < end, other=0.0)[None, :]
-        inside = (i < end)[:, None] & (j < end)[None, :]
-        sigma6 = tl.load(ranges + line[:, None] + (j - start)[None, :], mask=inside, other=0.0)
-        squared = dx * dx + dy * dy + dz * dz
-        inverse = 1.0 / tl.where(sigma6 > 0.0, squared, 1.0)
-        e = sigma6 * inverse * inverse * inverse  # zero where a pair does not repel
-        pull = -6.0 * e * inverse
-        total += tl.sum(e, axis=1)
-        g_x += tl.sum(pull * dx, axis=1)
-        g_y += tl.sum(pull * dy, axis=1)
-        g_z += tl.sum(pull * dz, axis=1)
-    tl.store(energy + i, 0.5 * total, mask=i < end)
-    at = gradient + i.to(tl.int64) * 3
+    block = blocks + tl.program_id(0) * 4
+    first, start, end = tl.load(block), tl.load(block + 1), tl.load(block + 2)
+    of_kind = tl.load(block + 3) - start
+    i = first + tl.arange(0, ROWS)
+    e, g_x, g_y, g_z = _repulsion_of(
+        positions, types, sigma6, excluded, i, first, start, end, of_kind, bead_types,
+        ROWS, COLUMNS, REACH,
+    )  # fmt: skip
+    if BONDED:
+        row = tl.where(i < end, i + of_kind, -1)
+        plane = beads_of_kinds.to(tl.int64)
+        t, t_x, t_y, t_z = bonds(
+            positions, bond_places, bond_parameters, row, start, plane * BOND_PLACES, BOND_PLACES
+        )
+        e, g_x, g_y, g_z = e + t, g_x + t_x, g_y + t_y, g_z + t_z
+        t, t_x, t_y, t_z = angles(
+            positions, angle_places, angle_parameters, row, start, plane * ANGLE_PLACES,
+            ANGLE_PLACES,
+        )  # fmt: skip
+        e, g_x, g_y, g_z = e + t, g_x + t_x, g_y + t_y, g_z + t_z
+        t, t_x, t_y, t_z = dihedrals(
+            positions, dihedral_places, dihedral_parameters, row, start,
+            plane * DIHEDRAL_PLACES, DIHEDRAL_PLACES, ORDERS,
+        )  # fmt: skip
+        e, g_x, g_y, g_z = e + t, g_x + t_x, g_y + t_y, g_z + t_z
+    to_energy, at = energy + i.to(tl.int64), gradient + i.to(tl.int64) * 3
+    if ADD:
+        e += tl.load(to_energy, mask=i < end, other=0.0)
+        g_x += tl.load(at, mask=i < end, other=0.0)
+        g_y += tl.load(at + 1, mask=i < end, other=0.0)
+        g_z += tl.load(at + 2, mask=i < end, other=0.0)
+    tl.store(to_energy, e, mask=i < end)
     tl.store(at, g_x, mask=i < end)
     tl.store(at + 1, g_y, mask=i < end)
     tl.store(at + 2, g_z, mask=i < end)
 
 
+@triton.jit
+def _repulsion_of(
+    positions,
+    types,
+    sigma6,
+    excluded,
+    i,
+    first,
+    start,
+    end,
+    of_kind,
+    bead_types,
+    ROWS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+    REACH: tl.constexpr,
+):
+    """Return half of the energy and the whole gradient of beads i, four tensors [ROWS]."""
+    at_i = positions + i.to(tl.int64) * 3
+    x_i = tl.load(at_i, mask=i < end, other=0.0)
+    y_i = tl.load(at_i + 1, mask=i < end, other=0.0)
+    z_i = tl.load(at_i + 2, mask=i < end, other=0.0)
+    ranges = sigma6 + tl.load(types + of_kind + i, mask=i < end, other=0) * bead_types
+    bits = tl.load(excluded + of_kind + i, mask=i < end, other=0)
+    total = x_i * 0.0
+    g_x, g_y, g_z = total, total, total
+    for column in range(start, end, COLUMNS):
+        j = column + tl.arange(0, COLUMNS)
+        at_j = positions + j.to(tl.int64) * 3
+        dx = x_i[:, None] - tl.load(at_j, mask=j < end, other=0.0)[None, :]
+        dy = y_i[:, None] - tl.load(at_j + 1, mask=j < end, other=0.0)[None, :]
+        dz = z_i[:, None] - tl.load(at_j + 2, mask=j < end, other=0.0)[None, :]
+        type_j = tl.load(types + of_kind + j, mask=j < end, other=0)
+        inside = (j < end)[None, :] & (i < end)[:, None]
+        s6 = tl.load(ranges[:, None] + type_j[None, :], mask=inside, other=0.0)
+        if (column < first + ROWS + REACH) & (column + COLUMNS + REACH > first):
+            place = j[None, :] - i[:, None] + REACH
+            near = (place >= 0) & (place <= 2 * REACH)
+            bit = (bits[:, None] >> tl.where(near, place, 0).to(tl.int64)) & 1
+            s6 = tl.where(near & (bit == 1), 0.0, s6)
+        inverse = 1.0 / tl.where(s6 > 0.0, dx * dx + dy * dy + dz * dz, 1.0)
+        e = s6 * inverse * inverse * inverse  # zero where a pair does not repel
+        pull = -6.0 * e * inverse
+        total += tl.sum(e, axis=1)
+        g_x += tl.sum(pull * dx, axis=1)
+        g_y += tl.sum(pull * dy, axis=1)
+        g_z += tl.sum(pull * dz, axis=1)
+    return 0.5 * total, g_x, g_y, g_z
+
+
 def specialisations() -> list[Specialisation]:
-    """Return the variants that `repulsion` launches."""
+    """Return the variants that `evaluate` and `repulsion` launch."""
+    places = {"BOND_PLACES": 4, "ANGLE_PLACES": 8, "DIHEDRAL_PLACES": 8}  # of a protein
+    constants = {"ROWS": ROWS, "REACH": REACH, "ORDERS": 3, **places}
+    numbers = ["positions", "sigma6", "energy", "gradient"]
+    numbers += ["bond_parameters", "angle_parameters", "dihedral_parameters"]
+    indices = ("blocks", "types", "bond_places", "angle_places", "dihedral_places")
     found = []
-    for word in ("*fp32", "*fp64"):
-        signature = dict.fromkeys(("positions", "ranges", "energy", "gradient"), word)
-        signature |= dict.fromkeys(("first_bead", "molecule_start", "molecule_end"), "*i32")
-        signature |= {"matrix_start": "*i64"}
-        constants = {"ROWS": ROWS, "COLUMNS": COLUMNS}
-        found.append(Specialisation(repulsion_kernel, signature, constants))
+    for dtype, bonded, add in (
+        (torch.float32, True, True),
+        (torch.float32, True, False),
+        (torch.float32, False, False),
+        (torch.float64, True, True),
+    ):
+        word = {torch.float32: "*fp32", torch.float64: "*fp64"}[dtype]
+        signature = dict.fromkeys(numbers, word) | dict.fromkeys(indices, "*i32")
+        signature |= {"excluded": "*i64", "bead_types": "i32", "beads_of_kinds": "i32"}
+        flags = {"COLUMNS": COLUMNS[dtype], "BONDED": bonded, "ADD": add}
+        found.append(Specialisation(priors_kernel, signature, constants | flags, NUM_WARPS))
     return found

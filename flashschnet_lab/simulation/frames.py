@@ -1,0 +1,84 @@
+"""Frames on their way to the host: a copy that runs beside the next steps.
+
+Two buffers in pinned memory take turns, on a stream of their own. While the host writes one frame,
+the next steps run; the state of a frame is kept until its copy is done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flashschnet_lab.simulation.reporters import Frame
+from flashschnet_lab.simulation.state import State
+from flashschnet_lab.units import BOLTZMANN
+
+ALWAYS = ("failed_step", "failed_bead")
+OF_FRAMES = ("positions", "energy", "kinetic")
+
+
+def make_frame(state: State, time_ps: float) -> Frame:
+    """Return the frame of a state; it waits for the device if the state is there."""
+    kinetic = state.kinetic.cpu().numpy().copy()
+    degrees = 3 * state.positions.shape[1]
+    return Frame(
+        step=state.step,
+        time_ps=time_ps,
+        positions=state.positions.detach().cpu().numpy().astype(np.float32),  # a copy
+        potential_energy=state.energy.cpu().numpy().copy(),
+        kinetic_energy=kinetic,
+        temperature=2.0 * kinetic / (degrees * BOLTZMANN),
+    )
+
+
+@dataclass(frozen=True)
+class HostCopy:
+    """A state, and what of it is on its way to the host.
+
+    Attributes:
+        state: on the device.
+        due: whether a frame is due, so that positions and energies are copied too.
+        copied: name to tensor on the host, valid once `done`.
+        done: recorded after the copy; None where nothing had to be copied.
+    """
+
+    state: State
+    due: bool
+    copied: dict[str, Tensor]
+    done: torch.cuda.Event | None
+
+    def wait(self) -> State:
+        """Return the state with the copied fields on the host, when they are there."""
+        if self.done is not None:
+            self.done.synchronize()
+        return replace(self.state, **self.copied)  # type: ignore[arg-type]
+
+
+class HostCopies:
+    """Starts copies of states; of the last two, the host may read."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._buffers: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
+
+    def start(self, state: State, due: bool) -> HostCopy:
+        """Start a copy; the device goes on meanwhile."""
+        if self._stream is None:
+            return HostCopy(state, due, {}, None)
+        self._buffers = self._buffers[::-1]
+        buffers = self._buffers[0]
+        self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
+        copied = {}
+        with torch.cuda.stream(self._stream):
+            for name in (*ALWAYS, *OF_FRAMES) if due else ALWAYS:
+                tensor = getattr(state, name)
+                if name not in buffers:
+                    buffers[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+                copied[name] = buffers[name].copy_(tensor, non_blocking=True)
+                tensor.record_stream(self._stream)
+            done = torch.cuda.Event()
+            done.record(self._stream)
+        return HostCopy(state, due, copied, done)
