@@ -59,6 +59,15 @@ class Precision(str, Enum):
     float64 = "float64"
 
 
+class TableClass(str, Enum):
+    """Precision classes of tables of filters."""
+
+    exact = "exact"
+    balanced = "balanced"
+    fast = "fast"
+    all = "all"
+
+
 class Dtype(str, Enum):
     """Floating-point types of the state."""
 
@@ -103,8 +112,9 @@ def simulate(
     plan: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            help="Kernel plan: reference, baseline, flash (16-bit weights), flash-float32, or a "
-            "list of switches: radial_basis,message_passing,aggregation,quantization. Default: "
+            help="Kernel plan: reference, baseline, flash (16-bit weights), flash-float32, exact, "
+            "balanced or fast (tables of filters; force error 1e-5, 1e-4, 3e-3), or a list of "
+            "switches: radial_basis,message_passing,aggregation,quantization. Default: "
             "flash-float32, or the reference where its kernels cannot run; a restart goes on with "
             "the plan of its run."
         ),
@@ -233,7 +243,10 @@ def bench(
         ),
     ] = None,
     ladder: Annotated[
-        bool, typer.Option("--ladder", help="The baseline, each switch alone, and together.")
+        bool,
+        typer.Option(
+            "--ladder", help="The baseline, each switch alone, together, and tables of filters."
+        ),
     ] = False,
     dtype: Annotated[
         Optional[list[Precision]],  # noqa: UP045
@@ -250,6 +263,10 @@ def bench(
     device: Annotated[
         Optional[str], typer.Option(help="cpu or cuda. Default: the GPU if there is one.")  # noqa: UP045
     ] = None,
+    compile: Annotated[
+        bool,
+        typer.Option("--compile", help="Also measure the baseline's network under torch.compile."),
+    ] = False,
     by_stage: Annotated[
         bool, typer.Option("--by-stage", help="Also show the predicted cost of every stage.")
     ] = False,
@@ -261,7 +278,7 @@ def bench(
         typer.Option(
             "--precision-report",
             help="Measure no speed; show the force error of 16-bit weights, scale by scale and "
-            "layer by layer.",
+            "layer by layer, and that of tables of filters, by their size.",
         ),
     ] = False,
     fit: Annotated[
@@ -269,6 +286,13 @@ def bench(
         typer.Option(
             help="Measure nothing; show how many replicas fit in this memory: 24GB, 80GiB, or "
             "device for that of the GPU here."
+        ),
+    ] = None,
+    ensembles: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="Measure no speed; run so many picoseconds of every replica and compare the "
+            "ensembles of all plans with that of the first, which runs twice.",
         ),
     ] = None,
     out: Annotated[
@@ -280,7 +304,8 @@ def bench(
 
     Forces are judged against float64 on the same positions, of the network alone and in total. A
     plan beyond the limit (1e-5 in float32, 1e-9 in float64, 1e-3 with fp16 and 1e-2 with bf16
-    weights) is shown as failing, without a speed.
+    weights; 1e-5, 1e-4 and 3e-3 for the plans exact, balanced and fast) is shown as failing,
+    without a speed.
 
     Times are medians of repeated calls with the least and the most. Peak memory is that of the
     tensors of one call. Predicted bytes are what the operations of the plan must read and write
@@ -290,6 +315,7 @@ def bench(
     from flashschnet_kernels.plan import LADDER
     from flashschnet_lab.measure.command import (
         bench_command,
+        ensembles_command,
         find_systems,
         fit_command,
         precision_command,
@@ -306,6 +332,9 @@ def bench(
     if fit is not None:
         fit_command(systems, plans, precisions, fit)
         return
+    if ensembles is not None:
+        ensembles_command(systems, replicas or [64], plans, ensembles, device=device, out=out)
+        return
     bench_command(
         systems,
         replicas or [4],
@@ -317,6 +346,7 @@ def bench(
         by_stage=by_stage,
         profile=profile,
         out=out,
+        compiled=compile,
     )
 
 
@@ -376,11 +406,49 @@ def validate(
     device: Annotated[
         Optional[str], typer.Option(help="cpu or cuda. Default: the GPU if there is one.")  # noqa: UP045
     ] = None,
+    plan: Annotated[
+        Optional[str], typer.Option(help="Kernel plan; see simulate --help.")  # noqa: UP045
+    ] = None,
 ) -> None:
     """Measure whether a model holds its fold and finds it, and write its model card."""
     from flashschnet_lab.training.command import validate_command
 
-    validate_command(model, structure, folded, extended, time_ps, temperature, device, teacher)
+    chosen = None if plan is None else _plan(plan, device)
+    validate_command(
+        model, structure, folded, extended, time_ps, temperature, device, teacher, chosen
+    )
+
+
+@app.command(name="compile")
+def compile_(
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    class_: Annotated[
+        TableClass,
+        typer.Option(
+            "--class", help="Force error of the network: exact 1e-5, balanced 1e-4, fast 3e-3."
+        ),
+    ] = TableClass.all,
+    protein: Annotated[
+        Optional[str], typer.Option(help="Protein of the library to verify on.")  # noqa: UP045
+    ] = None,
+    pdb: Annotated[Optional[Path], typer.Option(help="PDB or mmCIF file to verify on.")] = None,  # noqa: UP045
+    mapping: Annotated[Mapping, typer.Option(help="Beads of --pdb.")] = Mapping.five_bead,
+) -> None:
+    """Make tables of a model's filters, verify them, and write them next to the model.
+
+    The plans exact, balanced and fast read filters from such a table. Without this command the
+    table is made when it is first needed, in seconds, and kept in the user's cache folder.
+
+    A table is verified on the protein's folded, displaced and extended conformations; for a model
+    of a protein of the library that protein is taken if none is named.
+    """
+    from flashschnet_lab.command import compile_command
+    from flashschnet_lab.potentials.tables import CLASSES
+
+    if protein is not None and pdb is not None:
+        raise UserError("give either --protein or --pdb, not both")
+    classes = list(CLASSES) if class_ is TableClass.all else [class_.value]
+    compile_command(model, classes, protein if pdb is None else pdb, mapping.value)
 
 
 def _plan(name: str, device: str | None) -> KernelPlan:

@@ -1,4 +1,4 @@
-"""What `flashschnet simulate` and `flashschnet proteins` do: load, run, show."""
+"""What `flashschnet simulate`, `proteins` and `compile` do: load, run, show."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from flashschnet_kernels.plan import KernelPlan
+from flashschnet_lab.checkpoints.native import load_model
+from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_sequence, load_system, trained_model
-from flashschnet_lab.proteins.library import embedded_names, embedded_protein
+from flashschnet_lab.proteins.library import embedded_like, embedded_names, embedded_protein
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.receipt import receipt_table
 from flashschnet_lab.simulation.run import Watch, continue_run, new_folder, start_run
@@ -60,6 +62,7 @@ def simulation_command(
         minimise=minimise,
         **settings,
     )
+    _tell_table(simulation, console)
     folder = out or new_folder(system.name)
     with _progress(console, steps) as watch:
         receipt = start_run(simulation, folder, steps, quantise=quantise, watch=watch)
@@ -87,6 +90,71 @@ def list_proteins() -> None:
         residues, beads = len(embedded.protein.residues), embedded.protein.beads
         table.add_row(name, str(residues), str(beads), has_model, embedded.title)
     Console().print(table)
+
+
+def compile_command(
+    folder: Path, classes: list[str], which: str | Path | None, mapping: str = "five_bead"
+) -> None:
+    """Write the tables of a model's filters next to it and show what was chosen.
+
+    Args:
+        folder: of the model.
+        classes: precision classes.
+        which: library name or structure file to verify on; default the model's own protein.
+        mapping: of a structure file.
+
+    Raises:
+        UserError: see `compiling.compile_model`, or no protein is named and none is known.
+    """
+    from rich.table import Table
+
+    from flashschnet_lab.compiling import compile_model
+    from flashschnet_lab.potentials.tables import class_of, table_bytes
+
+    console, model = Console(), load_model(folder)
+    if which is None:
+        own = embedded_like(model.only_for) if model.only_for else None
+        if own is None:
+            raise UserError(
+                f"{folder} is a model of no protein of the library; name one to verify the table "
+                "on: --pdb FILE or --protein NAME"
+            )
+        system = System(own.protein, model)
+    else:
+        system = load_system(which, model, mapping=mapping)
+    with console.status(f"compiling the filters of {model.name}"):
+        compiled = compile_model(system, classes)
+    table = Table(title=f"Tables of filters in {folder}", title_justify="left")
+    table.add_column("class")
+    for name in ("promise", "pieces", "stretch per A", "MB", "force error"):
+        table.add_column(name, justify="right")
+    for made in compiled:
+        table.add_row(
+            f"{made.precision_class} ({made.table.form})",
+            f"{class_of(made.precision_class).promise:g}",
+            str(made.table.knots.pieces),
+            f"{made.table.knots.stretch:.3f}",
+            f"{table_bytes(made.table) / 1e6:.3g}",
+            f"{made.achieved_error:.1e}",
+        )
+    console.print(table)
+    names = "; ".join(compiled[0].verified_on)
+    console.print(f"force error of the network alone, on the worst of: {names}", highlight=False)
+
+
+def _tell_table(simulation: Simulation, console: Console) -> None:
+    """Say which table of filters moves the protein, if one does."""
+    plan, system = simulation.plan, simulation.system
+    if not plan.tabulated or system.model.network is None:
+        return
+    from flashschnet_lab.compiling import table_for
+
+    made = table_for(system, plan.table_class)
+    console.print(
+        f"  filters from a table of {made.table.knots.pieces} pieces, force error "
+        f"{made.achieved_error:.1e} (verified on {'; '.join(made.verified_on)})",
+        highlight=False,
+    )
 
 
 def _introduce(system: System, console: Console) -> None:

@@ -24,11 +24,13 @@ PACKAGES = {
     "torch": "potentials and simulation",
     "triton": "GPU kernels",
     "numpy": "everything",
+    "numba": "CPU kernels",
     "mdtraj": "PDB files, export, analysis",
     "gemmi": "mmCIF files",
     "zarr": "trajectories",
     "numcodecs": "trajectories",
     "safetensors": "models",
+    "platformdirs": "kept tables of filters",
     "typer": "the command line",
     "rich": "the command line",
     "matplotlib": "pictures",
@@ -95,6 +97,7 @@ class Diagnosis:
     kernels: tuple[KernelState, ...]
     viewer: Viewer
     browser: str | None
+    tables: str
     advice: tuple[str, ...]
 
 
@@ -117,6 +120,7 @@ def diagnose() -> Diagnosis:
         kernels=kernels,
         viewer=viewer,
         browser=browser,
+        tables=_tables(),
         advice=_advice(packages, gpus, driver, viewer, browser),
     )
 
@@ -154,6 +158,7 @@ def render(diagnosis: Diagnosis) -> Table:
     table.add_section()
     row("nglview frontend", diagnosis.viewer.ships or "none", diagnosis.viewer.remark)
     row("browser", diagnosis.browser or "no Chromium", "only the browser test needs one")
+    row("filter tables", diagnosis.tables, "kept for the plans exact, balanced and fast")
     table.add_section()
     for line in diagnosis.advice:
         row("to do", line, good=False)
@@ -239,6 +244,19 @@ def _viewer() -> Viewer:
         return Viewer(asks_for, ships, "as nglview asks for")
     remark = f"nglview asks for {asks_for}: flashschnet_lab.widgets repairs this when it loads it"
     return Viewer(asks_for, ships, remark)
+
+
+def _tables() -> str:
+    """Return how many tables of filters are kept for this user, and where."""
+    try:
+        from flashschnet_lab.compiling import cache_folder
+
+        folder = cache_folder()
+    except ImportError as error:  # a missing package is reported with the packages
+        return f"unknown ({error})"
+    files = list(folder.glob("*/filters-*.safetensors"))
+    size = sum(path.stat().st_size for path in files)
+    return f"{len(files)} ({size / 1e6:.0f} MB) in {folder}"
 
 
 def _cpu_cores() -> int:

@@ -6,6 +6,8 @@ import copy
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +23,9 @@ from flashschnet_lab.potentials.schnet import SchNet
 from flashschnet_lab.potentials.structure_based import Contacts, StructureBased
 from flashschnet_lab.potentials.sum import ForceField
 from flashschnet_lab.proteins.protein import Protein
+
+if TYPE_CHECKING:
+    from flashschnet_kernels.filter_table.table import FilterTable
 
 CALIBRATION_BEADS = 300
 CALIBRATION_COPIES = 2
@@ -39,6 +44,7 @@ class Model:
             of the one protein has a row of its own (bead index).
         contacts: the structure-based potential, or None.
         only_for: fingerprint of the only protein that the model describes, or "".
+        folder: that the model was read from, where tables of its filters may lie, or None.
         digest: SHA-256 over all numbers; receipts and restarts compare it.
     """
 
@@ -48,6 +54,7 @@ class Model:
     network_types: str = "five_bead"
     contacts: Contacts | None = None
     only_for: str = ""
+    folder: Path | None = None
 
     def __post_init__(self) -> None:
         if self.network_types not in NETWORK_TYPES:
@@ -119,12 +126,13 @@ def build_force_field(
             may their native contacts; priors and network must be the same for all.
         device: where it runs.
         dtype: float32 or float64 of positions and weights.
-        plan: implementation of every operator; default the reference.
+        plan: implementation of every operator; default the reference. One with a table of filters
+            takes the table that is kept for the network, or makes it, which takes seconds.
         deterministic: see `ForceField`.
 
     Raises:
-        UserError: models that do not mix, a network that has no row for a bead, or a plan that
-            cannot run on the device.
+        UserError: models that do not mix, a network that has no row for a bead, a plan that cannot
+            run on the device, or no table of filters that is as exact as the plan promises.
     """
     plan = plan or REFERENCE
     _check_plan(plan, torch.device(device), dtype, deterministic)
@@ -140,10 +148,15 @@ def build_force_field(
     network, types = None, None
     if first.network is not None:
         network = copy.deepcopy(first.network).requires_grad_(False)
-        types = torch.cat([torch.from_numpy(_network_types(s)) for s in systems])
-        if plan.quantization != "none":
+        types = torch.cat([torch.from_numpy(embedding_rows(s)) for s in systems])
+        _check_widths(network, plan)
+        # Fused work on beads packs its own 16-bit weights.
+        if plan.quantization != "none" and plan.nodes == "reference":
             network = quantized_network(network, systems[0], plan.quantization)
-    force_field = ForceField(batch, priors, network, types, contacts, plan, deterministic)
+    table = _table(systems[0], plan)
+    force_field = ForceField(
+        batch, priors, network, types, contacts, plan, deterministic, table=table
+    )
     return force_field.to(device=device, dtype=dtype).eval()
 
 
@@ -164,13 +177,55 @@ def quantized_network(network: SchNet, system: System, quantization: str) -> Sch
     native = native[:CALIBRATION_BEADS]
     noise = np.random.default_rng(0).normal(0.0, 0.2, (CALIBRATION_COPIES, *native.shape))
     x = torch.from_numpy(native + noise).float()
-    types = torch.from_numpy(_network_types(system))[:CALIBRATION_BEADS]
+    types = torch.from_numpy(embedding_rows(system))[:CALIBRATION_BEADS]
     batch = Batch((len(native),) * CALIBRATION_COPIES)
     alone = ForceField(batch, network=network, bead_types=types.repeat(CALIBRATION_COPIES))
     seen = calibrate(network, [lambda: alone.energy(x)])
     quantized = quantize_linear_layers(network, dtype, seen)
     assert isinstance(quantized, SchNet)
     return quantized
+
+
+def embedding_rows(system: System) -> np.ndarray:
+    """Return the row of the network's embedding of every bead, [beads] int64.
+
+    Raises:
+        UserError: the network has no row for a bead.
+    """
+    protein, network = system.protein, system.model.network
+    assert network is not None
+    per_bead = system.model.network_types == "per_bead"
+    types = np.arange(protein.beads) if per_bead else protein.bead_types
+    if types.max() >= network.shape.types:
+        bead = int(types.argmax())
+        raise UserError(
+            f"model {system.model.name!r} knows {network.shape.types} bead types, but "
+            f"{protein.label(bead)} of {protein.name} is of type {types[bead]}; use a model that "
+            "was made for this protein"
+        )
+    return types
+
+
+def _table(system: System, plan: KernelPlan) -> FilterTable | None:
+    """Return the table of filters that a plan reads, or None: a model may have no network."""
+    if not plan.tabulated or system.model.network is None:
+        return None
+    from flashschnet_lab.compiling import table_for
+
+    return table_for(system, plan.table_class).table
+
+
+def _check_widths(network: SchNet, plan: KernelPlan) -> None:
+    """Refuse a network that does not fit the fused work on beads, before the first step."""
+    if plan.nodes != "triton":
+        return
+    from flashschnet_kernels.nodes.pack import pack_nodes
+    from flashschnet_lab.potentials.fused_network import node_weights
+
+    try:
+        pack_nodes(node_weights(network))
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def _check_plan(
@@ -183,6 +238,11 @@ def _check_plan(
         raise UserError(str(error)) from error
     if plan.message_passing == "triton" and dtype != torch.float32:
         raise UserError("the fused convolution works in float32; use --plan reference for float64")
+    if plan.nodes != "reference" and dtype != torch.float32:
+        raise UserError(
+            f"nodes={plan.nodes} works in float32; for {dtype} use "
+            f"--plan filters={plan.filters} (exact tables in plain PyTorch), or reference"
+        )
     if plan.quantization != "none" and dtype != torch.float32:
         raise UserError(f"quantization={plan.quantization} is for float32 runs, not {dtype}")
     if deterministic and device.type == "cuda" and plan.atomic:
@@ -211,19 +271,3 @@ def _check_alike(models: Sequence[Model]) -> None:
 
 def _text(prior: PriorTable | None) -> str:
     return "" if prior is None else prior.to_json()
-
-
-def _network_types(system: System) -> np.ndarray:
-    """Return the embedding row of every bead [beads]."""
-    protein, network = system.protein, system.model.network
-    assert network is not None
-    per_bead = system.model.network_types == "per_bead"
-    types = np.arange(protein.beads) if per_bead else protein.bead_types
-    if types.max() >= network.shape.types:
-        bead = int(types.argmax())
-        raise UserError(
-            f"model {system.model.name!r} knows {network.shape.types} bead types, but "
-            f"{protein.label(bead)} of {protein.name} is of type {types[bead]}; use a model that "
-            "was made for this protein"
-        )
-    return types

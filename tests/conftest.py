@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,15 @@ except ImportError:  # the tests that need it skip
 else:  # the same examples every time: what fails once fails again
     settings.register_profile("repeatable", derandomize=True, database=None)
     settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_of_tests_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the tables of filters that tests make out of the user's cache, and his out of tests."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flashschnet_lab.compiling.cache_folder", lambda: folder)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,10 @@ from flashschnet_lab.proteins.library import embedded_protein
 from flashschnet_lab.proteins.mdtraj_io import write_pdb
 from flashschnet_lab.simulation.store import open_trajectory
 
-COMMANDS = {"simulate", "proteins", "doctor", "export", "lab", "distil", "validate", "bench"}
+COMMANDS = {
+    *("simulate", "proteins", "doctor", "export", "lab"),
+    *("distil", "validate", "compile", "bench"),
+}
 SHORT = ["--device", "cpu", "--replicas", "2", "--steps", "10", "--save-every", "5"]
 
 

@@ -5,6 +5,7 @@
     network.safetensors   weights of the SchNet, float32
     prior.json            table of the classical terms
     contacts.safetensors  native contacts (structure-based models only)
+    filters-*.safetensors tables of filters, if `flashschnet compile` made them; each has a digest
     training.png          training curve (distilled models)
     MODEL_CARD.md         for people
 
@@ -28,6 +29,8 @@ from flashschnet_lab.system import Model
 FORMAT = 1
 UNITS = {"length": "angstrom", "energy": "kcal/mol"}
 NETWORK, PRIOR, CONTACTS = "network.safetensors", "prior.json", "contacts.safetensors"
+TABLES = "filters-*.safetensors"
+"""Pattern of tables of filters (see `checkpoints.filter_table`); they can be made anew."""
 NETWORK_TYPES = ("five_bead", "per_bead")
 KEYS = ("format", "name", "shape", "network_types", "only_for", "units", "sha256")
 """What every `model.json` holds; other keys are for people."""
@@ -50,8 +53,8 @@ def save_model(model: Model, folder: Path, information: dict[str, object] | None
     if taken := information.keys() & set(KEYS):
         raise ValueError(f"information cannot hold {', '.join(sorted(taken))}: the format does")
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (NETWORK, PRIOR, CONTACTS):
-        (folder / name).unlink(missing_ok=True)
+    for path in (folder / NETWORK, folder / PRIOR, folder / CONTACTS, *folder.glob(TABLES)):
+        path.unlink(missing_ok=True)
     written = []
     if model.prior is not None:
         (folder / PRIOR).write_text(model.prior.to_json(), encoding="utf-8")
@@ -123,6 +126,7 @@ def load_model(folder: Path) -> Model:
         network_types=description["network_types"],
         contacts=contacts,
         only_for=description["only_for"],
+        folder=folder,
     )
 
 

@@ -10,10 +10,18 @@ from torch import Tensor
 
 from flashschnet_kernels.plan import KernelPlan
 from flashschnet_lab.measure.stages import choice
+from flashschnet_lab.potentials.sum import ForceField
+from flashschnet_lab.potentials.tables import CLASSES
 from flashschnet_lab.system import System, build_force_field
 
-LIMITS = {"float64": 1e-9, "float32": 1e-5, "tf32": 1e-2, "fp16": 1e-3, "bf16": 1e-2}
-"""Largest relative force error with which a plan may show a speed, by its coarsest arithmetic."""
+LIMITS = {"float64": 1e-9, "float32": 1e-5, "tf32": 1e-2, "fp16": 1e-3, "bf16": 1e-2} | {
+    name: kind.promise for name, kind in CLASSES.items()
+}
+"""Largest relative force error with which a plan may show a speed, by its coarsest arithmetic and
+the precision class of its table of filters."""
+
+COMPILER = "inductor"
+"""Backend of torch.compile."""
 
 JUDGED_REPLICAS = 4
 """Replicas whose forces are computed again in float64: first, last, and between."""
@@ -22,7 +30,10 @@ JUDGED_REPLICAS = 4
 def force_limit(plan: object, precision: str) -> float:
     """Return the largest force error that a plan may have in a precision."""
     quantization = choice(plan, "quantization")
-    return LIMITS[precision if quantization == "none" else quantization]
+    limit = LIMITS[precision if quantization == "none" else quantization]
+    table_class = choice(plan, "filters").removeprefix("table-")
+    # A class promises what comes of all that its plan rounds, 16-bit bead work included.
+    return limit if table_class == "network" else max(limit, LIMITS[table_class])
 
 
 def force_error(systems: Sequence[System], positions: Tensor, forces: Tensor) -> float:
@@ -60,7 +71,9 @@ def total_force_error(system: System, positions: Tensor, forces: Tensor) -> floa
     return force_error([system] * len(judged), positions[judged], forces[judged])
 
 
-def network_force_error(system: System, positions: Tensor, plan: KernelPlan) -> float | None:
+def network_force_error(
+    system: System, positions: Tensor, plan: KernelPlan, *, compiled: bool = False
+) -> float | None:
     """Return the force error of the network alone, or None for a model without one.
 
     The plan evaluates all replicas at once, as a simulation does; a few of them are judged.
@@ -69,6 +82,7 @@ def network_force_error(system: System, positions: Tensor, plan: KernelPlan) -> 
         system: protein and model.
         positions: [replicas, beads, 3] in angstrom; their dtype and device are judged.
         plan: what is judged.
+        compiled: judge the network under torch.compile.
     """
     if system.model.network is None:
         return None
@@ -76,9 +90,20 @@ def network_force_error(system: System, positions: Tensor, plan: KernelPlan) -> 
     force_field = build_force_field(
         [bare] * len(positions), device=positions.device, dtype=positions.dtype, plan=plan
     )
+    if compiled:
+        compile_network(force_field)
     forces = force_field(positions).forces
     del force_field
     return total_force_error(bare, positions, forces)
+
+
+def compile_network(force_field: ForceField) -> None:
+    """Let torch.compile make kernels of a force field's network, in place; it does so when called.
+
+    The numbers of pairs may change from call to call without compiling again.
+    """
+    if force_field.network is not None:
+        force_field.network.compile(dynamic=True, backend=COMPILER)
 
 
 def _judged(replicas: int) -> list[int]:

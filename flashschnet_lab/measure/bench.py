@@ -12,8 +12,14 @@ from pathlib import Path
 
 import torch
 
-from flashschnet_kernels.plan import KernelPlan
-from flashschnet_lab.measure.accuracy import force_limit, network_force_error, total_force_error
+from flashschnet_kernels.plan import PLANS, KernelPlan
+from flashschnet_lab.errors import UserError
+from flashschnet_lab.measure.accuracy import (
+    compile_network,
+    force_limit,
+    network_force_error,
+    total_force_error,
+)
 from flashschnet_lab.measure.bytes import (
     StageCost,
     predicted_bytes,
@@ -25,18 +31,21 @@ from flashschnet_lab.measure.bytes import (
 from flashschnet_lab.measure.memory import kept_bytes, peak_bytes
 from flashschnet_lab.measure.profile import Share, profile
 from flashschnet_lab.measure.roofline import arithmetic_of, least_seconds, measure_ceilings
+from flashschnet_lab.measure.stages import choice
 from flashschnet_lab.measure.timing import time_calls
 from flashschnet_lab.measure.work import directed_edges
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.guards import SimulationStopped
 from flashschnet_lab.simulation.receipt import describe_device, library_versions
-from flashschnet_lab.system import System
+from flashschnet_lab.system import System, build_force_field
 from flashschnet_lab.units import nanoseconds_per_day
 
 STAGES = ("force", "step")
 STATE_DTYPE = {"float32": "float32", "tf32": "float32", "float64": "float64"}
 """The precisions that can be measured, and the dtype of positions and weights in each."""
 STEPS_PER_CALL = 10
+FUSED_STEPS_PER_CALL = 100
+"""Short steps: as many as a simulation makes before it looks at its guards."""
 WARM_UP_STEPS = 20
 """Steps before anything is measured, so that replicas differ as they do in a simulation."""
 
@@ -52,6 +61,10 @@ class Work:
         precision: "float32", "float64", or "tf32": float32 whose matrix products PyTorch may
             round to 10 bits of fraction on a GPU, as CGSchNet runs do.
         stage: "force" (one evaluation of energies and forces) or "step" (a whole Langevin step).
+        compiled: whether torch.compile wraps the network, which plain PyTorch alone allows.
+
+    Raises:
+        UserError: torch.compile around kernels that it cannot look into.
     """
 
     system: System
@@ -59,6 +72,18 @@ class Work:
     plan: KernelPlan
     precision: str = "float32"
     stage: str = "force"
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        if self.compiled and self.plan not in PLANS.values():
+            raise UserError(
+                f"torch.compile is for the plans {' and '.join(PLANS)}, not {self.plan.name!r}"
+            )
+
+    @property
+    def label(self) -> str:
+        """What records and tables call the plan."""
+        return f"{self.plan.name} (torch.compile)" if self.compiled else self.plan.name
 
 
 def measure(work: Work, device: torch.device, seconds: float = 2.0) -> dict[str, object]:
@@ -96,12 +121,21 @@ def measure(work: Work, device: torch.device, seconds: float = 2.0) -> dict[str,
 def _measure(work: Work, device: torch.device, seconds: float, record: dict[str, object]) -> None:
     """Add to the record what can be measured."""
     simulation, resident = kept_bytes(lambda: _warm_simulation(work, device), device)
-    state = simulation.state
+    state, forces, peak = simulation.state, simulation.state.forces, None
+    if work.compiled:
+        # Only now: what runs while memory is followed is never compiled. On a CPU compiled code is
+        # not followed either, and the peak is that of the code it was made from.
+        if device.type == "cpu":
+            peak = peak_bytes(lambda: simulation.force_field(state.positions), device)
+        compile_network(simulation.force_field)
+        forces = simulation.force_field(state.positions).forces
     edges = directed_edges(work.system, state.positions)
     record["work"] = {**_sizes(work), "directed_edges": edges}
     errors = {
-        "force_error": total_force_error(work.system, state.positions, state.forces),
-        "network_force_error": network_force_error(work.system, state.positions, work.plan),
+        "force_error": total_force_error(work.system, state.positions, forces),
+        "network_force_error": network_force_error(
+            work.system, state.positions, work.plan, compiled=work.compiled
+        ),
     }
     record.update({name: error for name, error in errors.items() if error is not None})
     limit = force_limit(work.plan, work.precision)
@@ -114,7 +148,7 @@ def _measure(work: Work, device: torch.device, seconds: float, record: dict[str,
     call, steps = _call(work, simulation)
     # A graph's memory was taken when it was captured: its steps need the same, seen one by one.
     simulation.capture = False
-    record["peak_bytes"] = peak_bytes(call, device)
+    record["peak_bytes"] = _peak(work, simulation, call, device) if peak is None else peak
     record["resident_bytes"] = resident
     simulation.capture = work.stage == "step"
     record["captured"] = simulation.captures
@@ -128,7 +162,28 @@ def _measure(work: Work, device: torch.device, seconds: float, record: dict[str,
         nanoseconds = nanoseconds_per_day(rate, simulation.settings.timestep_ps, work.replicas)
         record["replica_steps_per_second"] = round(rate * work.replicas, 2)
         record["ns_per_day"] = round(nanoseconds, 3)
-    _predict(work, device, edges, timing.median * 1e-3 / steps, record)
+    if work.compiled:  # what it fuses is its own affair
+        record["compiled"] = True
+    else:
+        _predict(work, device, edges, timing.median * 1e-3 / steps, record)
+
+
+def _peak(
+    work: Work, simulation: Simulation, call: Callable[[], object], device: torch.device
+) -> int:
+    """Return the peak memory of a call.
+
+    Fused bead work on a CPU makes its room at the first evaluation and keeps it, so what the first
+    evaluation of another force field leaves is added.
+    """
+    peak = peak_bytes(call, device)
+    if choice(work.plan, "nodes") != "cpu":
+        return peak
+    positions = simulation.state.positions
+    systems = [work.system] * work.replicas
+    fresh = build_force_field(systems, device=device, dtype=positions.dtype, plan=work.plan)
+    fresh._neighbors(positions.reshape(-1, 3))  # its list is the same under other plans
+    return peak + kept_bytes(lambda: fresh(positions), device, arrays=True)[1]
 
 
 def profile_work(work: Work, device: torch.device) -> list[Share]:
@@ -189,7 +244,9 @@ def _call(work: Work, simulation: Simulation) -> tuple[Callable[[], object], int
     if work.stage == "force":
         positions = simulation.state.positions
         return lambda: simulation.force_field(positions), 1
-    return lambda: simulation.run(STEPS_PER_CALL), STEPS_PER_CALL
+    fused = choice(work.plan, "langevin") != "reference"
+    steps = FUSED_STEPS_PER_CALL if fused else STEPS_PER_CALL
+    return lambda: simulation.run(steps), steps
 
 
 def _sizes(work: Work) -> dict[str, object]:
@@ -209,7 +266,7 @@ def _description(work: Work, device: torch.device) -> dict[str, object]:
         "date": date.today().isoformat(),
         "work": {**_sizes(work), "directed_edges": directed_edges(work.system)},
         "model": work.system.model.digest[:12],
-        "plan": work.plan.name,
+        "plan": work.label,
         "precision": work.precision,
         "stage": work.stage,
     }

@@ -13,7 +13,16 @@ from dataclasses import dataclass, replace
 from math import prod
 
 from flashschnet_kernels.neighbors.verlet import ALWAYS_ENOUGH, HEAD_ROOM
-from flashschnet_lab.measure import eager, fused, fused_blocks, fused_tiles, nodes
+from flashschnet_lab.measure import (
+    eager,
+    fused,
+    fused_blocks,
+    fused_tiles,
+    nodes,
+    table_blocks,
+    table_eager,
+    table_tiles,
+)
 from flashschnet_lab.measure.stages import FUSED, INDEX, WORD, Sizes, Stage, choice
 from flashschnet_lab.measure.tiling import Tiling, tiling
 from flashschnet_lab.potentials.schnet import SchNetShape
@@ -105,8 +114,24 @@ def resident_bytes(
         output = sum(prod(pair) + pair[1] for pair in zip(widths, widths[1:], strict=False))
         weights = shape.blocks * block + output + widths[-1] + shape.types * h + 2 * f
     state = work.all_beads * (9 * word + INDEX)  # positions, velocities, forces, bead types
-    kept = _list_bytes(work, plan, word) if shape is not None else 0.0
+    kept = 0.0
+    if shape is not None:
+        kept = _list_bytes(work, plan, word) + _table_bytes(shape, work, plan)
     return int(word * weights + nodes.prior_bytes(work, plan, word) + state + kept)
+
+
+def _table_bytes(shape: SchNetShape, sizes: Sizes, plan: object) -> float:
+    """Return the bytes of a table of filters, of packed bead work, and of beads' first features.
+
+    On a CPU they are made with the room for an evaluation, and counted there.
+    """
+    if choice(plan, "filters") == "network" or choice(plan, "message_passing") != "triton":
+        return 0.0
+    table = table_tiles.table_bytes(shape, plan)
+    if choice(plan, "nodes") == "reference":
+        return table
+    features = 2 * 4 * sizes.all_beads * max(shape.hidden, shape.channels)
+    return table + table_tiles.node_weight_bytes(shape) + features
 
 
 def _list_bytes(sizes: Sizes, plan: object, word: int) -> float:
@@ -149,7 +174,7 @@ def _network(
 ) -> tuple[list[Stage], list[Stage]]:
     """Return the stages of the network, forward and backward, each in the order they run."""
     passing, links = choice(plan, "message_passing"), eager.links_of(sizes, plan)
-    tiles = tiling(sizes, counted)
+    tiles, tabulated = tiling(sizes, counted), choice(plan, "filters") != "network"
     forward: list[Stage] = []
     backward: list[Stage] = []  # last first
     if choice(plan, "neighbors") == "tiles":
@@ -158,7 +183,15 @@ def _network(
         forward.append(fused.verlet_check(sizes, word))
     else:
         forward.append(eager.neighbors(sizes, plan, word))
-    if passing == "triton":
+    if choice(plan, "nodes") != "reference":
+        one = _network_in_one(shape, sizes, plan, tiles)
+        return forward + one[0], one[1]
+    if passing == "triton" and tabulated:
+        basis = table_tiles.coordinates(sizes, tiles)
+        basis_backward = table_tiles.pull(shape, sizes, plan, tiles, explicit=False)
+    elif tabulated:
+        basis, basis_backward = table_eager.distances(sizes, links, word)
+    elif passing == "triton":
         basis, basis_backward = fused_tiles.geometry(sizes, plan, tiles)
     elif passing == "cpu":
         basis, basis_backward = fused_blocks.geometry(sizes, word)
@@ -176,9 +209,37 @@ def _network(
         forward += [before, *middle, after]
         backward += [*reversed(rest), *reversed(middle_backward), update_backward]
     last, last_backward = nodes.output(shape, sizes, plan, word)
-    if passing not in FUSED:  # the basis itself goes when the network returns
+    if passing not in FUSED and not tabulated:  # the basis itself goes when the network returns
         last = replace(last, kept=last.kept - word * links * shape.radial_functions)
     return [*forward, last], [last_backward, *reversed(backward)]
+
+
+def _network_in_one(
+    shape: SchNetShape, sizes: Sizes, plan: object, tiles: Tiling
+) -> tuple[list[Stage], list[Stage]]:
+    """Return the stages of a network whose bead work is fused too, from tables of filters."""
+    forward: list[Stage] = []
+    backward: list[Stage] = []  # last first
+    on_gpu = choice(plan, "nodes") == "triton"
+    if on_gpu:
+        forward.append(table_tiles.coordinates(sizes, tiles))
+        forward.append(table_tiles.begin(shape, sizes, plan, tiles))
+        backward.append(table_tiles.pull(shape, sizes, plan, tiles, explicit=True))
+    else:
+        forward += [table_blocks.begin(shape, sizes, plan), table_blocks.sort(sizes)]
+        backward.append(table_blocks.pull(shape, sizes))
+    for number in range(shape.blocks):
+        if on_gpu:
+            middle, middle_backward = table_tiles.messages(shape, sizes, plan, number, tiles)
+            after = table_tiles.nodes(shape, sizes, plan, number, tiles)
+            before = table_tiles.nodes_backward(shape, sizes, plan, number, tiles)
+        else:
+            middle, middle_backward = table_blocks.messages(shape, sizes, plan, number)
+            after = [table_blocks.nodes(shape, sizes, number)]
+            before = table_blocks.nodes_backward(shape, sizes, number)
+        forward += [middle, *after]
+        backward += [middle_backward, *before]
+    return forward, backward[::-1]
 
 
 def _messages(
@@ -192,8 +253,12 @@ def _messages(
 ) -> tuple[list[Stage], list[Stage]]:
     """Return the stages of one convolution, forward and backward."""
     passing = choice(plan, "message_passing")
-    if passing == "triton":
+    if passing == "triton" and choice(plan, "filters") != "network":
+        messages, back = table_tiles.block(shape, sizes, plan, number, tiles)
+    elif passing == "triton":
         messages, back = fused_tiles.block(shape, sizes, plan, number, tiles)
+    elif choice(plan, "filters") != "network":
+        return table_eager.block(shape, sizes, plan, links, word, number)
     elif passing == "cpu":
         messages, back = fused_blocks.block(shape, sizes, plan, word, number)
     else:

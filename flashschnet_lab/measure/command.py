@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from rich.console import Console
 
-from flashschnet_kernels.plan import KernelPlan
+from flashschnet_kernels.plan import BASELINE, KernelPlan
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.measure.bench import Work, measure, predict, profile_work
 from flashschnet_lab.measure.memory_plan import fit_table, parse_memory
@@ -26,6 +28,11 @@ from flashschnet_lab.measure.report import (
     write_records,
 )
 from flashschnet_lab.measure.roofline import arithmetic_of, draw_roofline, measure_ceilings
+from flashschnet_lab.measure.table_precision import (
+    table_errors_table,
+    table_picture,
+    table_report,
+)
 from flashschnet_lab.measure.work import benchmark_system, directed_edges, system_of_beads
 from flashschnet_lab.simulation.engine import Simulation, resolve_device
 from flashschnet_lab.system import System
@@ -65,16 +72,23 @@ def bench_command(
     by_stage: bool,
     profile: bool,
     out: Path | None,
+    compiled: bool = False,
 ) -> None:
-    """Measure every combination, show the tables, and keep the records if a file is named."""
+    """Measure every combination, show the tables, and keep the records if a file is named.
+
+    With `compiled`, the baseline under torch.compile comes after the first plan.
+    """
     console, where = _console(), resolve_device(device)
+    named = [(plan, False) for plan in plans]
+    if compiled:
+        named.insert(1, (BASELINE, True))
     works = [
-        Work(system, copies, plan, precision, stage)
+        Work(system, copies, plan, precision, stage, wrapped)
         for system in systems
         for copies in replicas
         for precision in precisions
         for stage in stages
-        for plan in plans
+        for plan, wrapped in named
     ]
     records = []
     for number, work in enumerate(works, start=1):
@@ -86,7 +100,7 @@ def bench_command(
     for table in records_tables(records):
         console.print(table)
     for work, record in zip(works, records, strict=True):
-        if by_stage:
+        if by_stage and not work.compiled:
             console.print(_predicted_table(work, where))
         if profile and "failed" not in record:
             console.print(_profile_table(work, where))
@@ -104,10 +118,44 @@ def fit_command(
     _console().print(fit_table(systems, plans, precisions, parse_memory(memory)))
 
 
+def ensembles_command(
+    systems: Sequence[System],
+    replicas: Sequence[int],
+    plans: Sequence[KernelPlan],
+    time_ps: float,
+    *,
+    device: str | None,
+    out: Path | None,
+) -> None:
+    """Compare the ensembles of plans with that of the first.
+
+    Raises:
+        UserError: a single plan.
+    """
+    from flashschnet_lab.measure.ensembles import compare_ensembles, write_comparison
+
+    if len(plans) < 2:
+        raise UserError("--ensembles compares plans: name two or more with --plan, the first exact")
+    console = _console()
+    for system, copies, plan in product(systems, replicas, plans[1:]):
+        with console.status(f"{copies} x {system.name}, {plan.name}"):
+            found = compare_ensembles(
+                system, plans[0], plan, replicas=copies, time_ps=time_ps, device=device
+            )
+        console.print_json(json.dumps(found))
+        if out is not None:
+            command = f"flashschnet bench --protein {system.name} --replicas {copies} "
+            command += f"--plan {plans[0].name} --plan {plan.name} --ensembles {time_ps:g}"
+            write_comparison(found, out, command)
+
+
 def precision_command(
     systems: Sequence[System], *, device: str | None, out: Path | None, steps: int = 200
 ) -> None:
-    """Show what 16-bit weights cost in exactness, on conformations of a short simulation."""
+    """Show what 16-bit weights and tabulated filters cost in exactness.
+
+    On conformations of a short simulation.
+    """
     console, where = _console(), resolve_device(device)
     for system in systems:
         simulation = Simulation(system, 4, device=where)
@@ -116,7 +164,12 @@ def precision_command(
         console.print(precision_table(report, title=system.name))
         for dtype in DTYPES:
             console.print(layer_table(report, dtype))
+        tables = table_report(system, simulation.state.positions[-2:])
+        console.print(table_errors_table(tables, title=f"{system.name}:"))
         if out is not None:
+            picture = out.with_name(f"{out.stem}_{system.name}_tables.png")
+            table_picture(tables, title=system.name).savefig(picture)
+            console.print(f"picture {picture}")
             picture = out.with_name(f"{out.stem}_{system.name}.png")
             precision_picture(report, title=system.name).savefig(picture)
             console.print(f"picture {picture}")
@@ -128,10 +181,7 @@ def _console() -> Console:
 
 
 def _label(work: Work) -> str:
-    return (
-        f"{work.replicas} x {work.system.name}, {work.plan.name}, {work.precision}, "
-        f"one {work.stage}"
-    )
+    return f"{work.replicas} x {work.system.name}, {work.label}, {work.precision}, one {work.stage}"
 
 
 def _predicted_table(work: Work, device: torch.device) -> Table:

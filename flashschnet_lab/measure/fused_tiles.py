@@ -21,7 +21,7 @@ def search(sizes: Sizes, tiles: Tiling) -> Stage:
     blocks, looked_at = tiles.row_blocks, tiles.row_blocks * tiles.candidates
     written = _INT32 * (blocks + tiles.rooms + looked_at)
     read = 3 * _FLOAT * sizes.all_beads + 5 * _INT32 * blocks
-    moves = Moves(read, written, 8.0 * TILE * looked_at)
+    moves = Moves(read, written, 8.0 * tiles.rows * SIDE * looked_at)
     on_chip = 3.0 * _FLOAT * SIDE * looked_at
     return Stage("neighbors", moves, kept=written, extra=written, on_chip=on_chip)
 
@@ -30,7 +30,7 @@ def geometry(sizes: Sizes, plan: object, tiles: Tiling) -> tuple[Stage, Stage]:
     """Distance, envelope and its slope of all pairs in tiles; and from dE/dr to forces."""
     positions = 3 * _FLOAT * sizes.all_beads
     pairs, room = TILE * tiles.active, _FLOAT * TILE * tiles.rooms
-    read = positions + _lists(tiles)
+    read = positions + list_bytes(tiles)
     sums, buffer = _sums(3, _PULL_WIDTH, _PULL_SPLITS, sizes, plan, tiles)
     back = Moves(read + _FLOAT * pairs, 0.0, 20.0 * pairs)
     unused = Moves(written=2 * room)  # zeros in the place of gradients that nobody asked for
@@ -58,10 +58,10 @@ def block(
     c = shape.channels
     features = float(_FLOAT * sizes.all_beads * c)
     pairs, room = _FLOAT * TILE * tiles.active, float(_FLOAT * TILE * tiles.rooms)
-    sums, buffer = _sums(c, _padded(c), tiles.splits, sizes, plan, tiles)
+    sums, buffer = _sums(c, padded_width(c), tiles.splits, sizes, plan, tiles)
     weights = _weight_bytes(shape, plan)
     flops, flops_back = _flops(shape, plan, tiles, first)
-    shared = _lists(tiles) + weights
+    shared = list_bytes(tiles) + weights
     once = Moves(2 * pairs + features + shared, 0.0, flops)
     again = Moves(3 * pairs + 2 * features + shared, pairs, flops_back)
     if not last:  # dE/dr is added up over blocks
@@ -90,7 +90,7 @@ def block(
     )
 
 
-def _lists(tiles: Tiling) -> float:
+def list_bytes(tiles: Tiling) -> float:
     """Return the bytes that say which tiles there are: per row block, and per tile."""
     return _INT32 * (3 * tiles.row_blocks + tiles.active)
 
@@ -108,21 +108,34 @@ def _sums(
         splits: programs per row block.
         sizes, plan, tiles: of the batch.
     """
+    if choice(plan, "aggregation") != "reference":
+        return partials(width, padded, splits, sizes, tiles)
     result = _FLOAT * sizes.all_beads * width
-    by_row = tiles.row_blocks * splits
-    if choice(plan, "aggregation") == "reference":
-        added = _FLOAT * width * SIDE * (by_row + tiles.active)
-        return Moves(added, result + added, added / _FLOAT), 0.0
-    number = _FLOAT * SIDE * padded
-    written = number * (by_row + tiles.active)
+    added = _FLOAT * width * (tiles.rows * tiles.row_blocks * splits + SIDE * tiles.active)
+    return Moves(added, result + added, added / _FLOAT), 0.0
+
+
+def partials(
+    width: int, padded: int, splits: int, sizes: Sizes, tiles: Tiling
+) -> tuple[Moves, float]:
+    """Return what partial sums and their sum move, and the bytes that they lie in; see `_sums`."""
+    result = _FLOAT * sizes.all_beads * width
+    by_row = _FLOAT * padded * tiles.rows * tiles.row_blocks * splits
+    by_column = _FLOAT * padded * SIDE
+    written = by_row + by_column * tiles.active
     slots = _INT32 * tiles.row_blocks * tiles.candidates
     moves = Moves(written + slots, written + result, written / _FLOAT)
-    return moves, number * (by_row + tiles.rooms)
+    return moves, by_row + by_column * tiles.rooms
+
+
+def geometry_sums(sizes: Sizes, tiles: Tiling) -> tuple[Moves, float]:
+    """Return the same of the forces."""
+    return partials(3, _PULL_WIDTH, _PULL_SPLITS, sizes, tiles)
 
 
 def _weight_bytes(shape: SchNetShape, plan: object) -> float:
     """Return the bytes of one filter network; float32 is two 16-bit halves."""
-    f, c = _padded(shape.radial_functions), _padded(shape.channels)
+    f, c = padded_width(shape.radial_functions), padded_width(shape.channels)
     half = choice(plan, "quantization") != "none"
     return c * (f + c) * (2 if half else 4) + _FLOAT * (3 * c + 2 * f)
 
@@ -133,7 +146,7 @@ def _flops(shape: SchNetShape, plan: object, tiles: Tiling, first: bool) -> tupl
     Backward computes the filters again, and their slopes; the first block needs the slopes alone. A
     float32 product is three products of 16-bit halves.
     """
-    f, c = _padded(shape.radial_functions), _padded(shape.channels)
+    f, c = padded_width(shape.radial_functions), padded_width(shape.channels)
     pairs = TILE * tiles.active
     products = 2.0 * (3 if choice(plan, "quantization") == "none" else 1)
     forward = products * (f * c + c * c) + 5 * f + 12 * c
@@ -142,6 +155,6 @@ def _flops(shape: SchNetShape, plan: object, tiles: Tiling, first: bool) -> tupl
     return pairs * forward, pairs * backward
 
 
-def _padded(width: int) -> int:
+def padded_width(width: int) -> int:
     """Return the power of two, at least 16, that a width is padded to."""
     return max(16, 1 << (width - 1).bit_length())

@@ -1,11 +1,14 @@
-"""Peak memory of a function: the bytes of the tensors that it makes and that live at once."""
+"""Peak memory of a function: the bytes of what it makes and that lives at once."""
 
 from __future__ import annotations
 
+import tracemalloc
 import weakref
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -32,18 +35,26 @@ def peak_bytes(function: Callable[[], object], device: torch.device) -> int:
     return ledger.peak
 
 
-def kept_bytes(function: Callable[[], Result], device: torch.device) -> tuple[Result, int]:
-    """Return the result of a call, and the bytes of tensors made in it that still live after it."""
+def kept_bytes(
+    function: Callable[[], Result], device: torch.device, *, arrays: bool = False
+) -> tuple[Result, int]:
+    """Return the result of a call, and the bytes of tensors made in it that still live after it.
+
+    Args:
+        function: what is measured.
+        device: where it works.
+        arrays: on a CPU, add the numpy arrays that live after it; the call takes longer then.
+    """
     if device.type == "cuda":
         torch.cuda.synchronize(device)
         before = torch.cuda.memory_allocated(device)
         result = function()
         torch.cuda.synchronize(device)
         return result, int(torch.cuda.memory_allocated(device) - before)
-    ledger = _Ledger()
-    with ledger:
+    ledger, numpys = _Ledger(), _Arrays()
+    with ledger, numpys if arrays else nullcontext():
         result = function()
-    return result, ledger.alive
+    return result, ledger.alive + numpys.kept
 
 
 class _Ledger(TorchDispatchMode):
@@ -75,6 +86,29 @@ class _Ledger(TorchDispatchMode):
     def _leave(self, key: int, size: int) -> None:
         self._known.discard(key)
         self.alive -= size
+
+
+class _Arrays:
+    """Counts the bytes of numpy arrays that are made inside and live at the end."""
+
+    def __init__(self) -> None:
+        self.kept = 0
+
+    def __enter__(self) -> _Arrays:
+        self._was_tracing = tracemalloc.is_tracing()
+        tracemalloc.start()
+        self._before = self._alive()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kept = max(0, self._alive() - self._before)
+        if not self._was_tracing:
+            tracemalloc.stop()
+
+    def _alive(self) -> int:
+        numpys = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
+        traces = tracemalloc.take_snapshot().filter_traces([numpys])
+        return sum(trace.size for trace in traces.traces)
 
 
 def _counts(value: Any) -> bool:

@@ -28,6 +28,8 @@ _PRIOR_WORDS = {
 
 An index is two words, and so is a number that is summed in float64.
 """
+_PLACE_BYTES = 300
+"""Bytes per bead of the tables that say which terms a bead takes part in."""
 _PRIOR_BEADS = {"bonds": 2, "angles": 3, "dihedrals": 4, "repulsion": 2, "contacts": 2}
 _PRIOR_VALUES = {"bonds": 2, "angles": 2, "dihedrals": 7, "repulsion": 1, "contacts": 2}
 
@@ -96,7 +98,12 @@ def output(shape: SchNetShape, sizes: Sizes, plan: object, word: int) -> list[St
 
 
 def priors(sizes: Sizes, plan: object, word: int) -> tuple[Stage, Stage]:
-    """The classical terms, forward and backward; the repulsion in one pass if the plan says so."""
+    """The classical terms, forward and backward; the repulsion in one pass if the plan says so.
+
+    With fused bead work there is no autograd, and so all terms and their gradient are one pass.
+    """
+    if choice(plan, "nodes") != "reference" and choice(plan, "priors") != "reference":
+        return _priors_in_one(sizes, word), Stage("priors, backward", Moves())
     counts = {f: sizes.replicas * getattr(sizes, f) for f in _PRIOR_WORDS}
     kept, extra, forward, backward = 0.0, 0.0, Moves(), Moves()
     if choice(plan, "priors") != "reference" and counts["repulsion"]:
@@ -118,11 +125,22 @@ def priors(sizes: Sizes, plan: object, word: int) -> tuple[Stage, Stage]:
     )
 
 
+def _priors_in_one(sizes: Sizes, word: int) -> Stage:
+    """Energy and gradient of all terms, added to what the network gave; tables are per kind."""
+    beads, terms = sizes.all_beads, sizes.replicas * (sizes.bonds + sizes.angles + sizes.dihedrals)
+    if not terms and not sizes.repulsion:
+        return Stage("priors", Moves())
+    pairs = sizes.replicas * sizes.beads**2 if sizes.repulsion else 0
+    moves = elementwise(beads, word, (3 + 4, 4)) + Moves(read=_PLACE_BYTES * sizes.beads)
+    return Stage("priors", moves + Moves(flops=22.0 * pairs + 150.0 * terms))
+
+
 def integrator(sizes: Sizes, plan: object, word: int) -> Stage:
     """One Langevin step without its forces: kicks, drifts, noise (spread over its block), guard."""
     beads = sizes.all_beads
     if choice(plan, "langevin") != "reference":
-        return Stage("integrator", elementwise(beads, word, (10, 9)))
+        # First the new positions and velocities, then, with the new forces, the new state.
+        return Stage("integrator", elementwise(beads, word, (9, 6), (20, 9)))
     moves = elementwise(beads, word, _STEP_WORDS) + elementwise(beads, word, _NOISE_WORDS)
     steps = max(1, min(64, _NOISE_NUMBERS_PER_BLOCK // max(1, 4 * beads)))
     return Stage("integrator", moves, extra=word * beads * steps * _NOISE_EXTRA)

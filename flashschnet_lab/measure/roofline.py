@@ -89,10 +89,13 @@ def arithmetic_of(plan: object, precision: str, device: torch.device) -> str:
     """Return the arithmetic of the matrix products of a plan.
 
     Fused kernels on a GPU multiply in 16 bit always: float32 is three such products, and the IO
-    model counts them. A CPU computes in the precision of the state.
+    model counts them. A CPU computes in the precision of the state. Tables of filters leave little
+    but products of single numbers, which run at the rate of float32, wherever they are.
     """
     if device.type == "cpu":
         return precision
+    if choice(plan, "filters") != "network" and choice(plan, "message_passing") in FUSED:
+        return "float32"
     quantized = {"fp16": "float16", "bf16": "bfloat16"}.get(choice(plan, "quantization"))
     if quantized is not None:
         return quantized

@@ -12,6 +12,8 @@ INDEX = 8
 FUSED = ("triton", "cpu")
 """Implementations of message passing without a tensor that has a row per pair."""
 
+_PLAINEST = {"quantization": "none", "filters": "network"}
+
 WORD = {"float32": 4, "float64": 8}
 """Bytes of a number, by precision."""
 
@@ -149,4 +151,4 @@ class Stage:
 
 def choice(plan: object, operator: str) -> str:
     """Return the implementation of an operator in a plan; plans without it do not change it."""
-    return str(getattr(plan, operator, "none" if operator == "quantization" else "reference"))
+    return str(getattr(plan, operator, _PLAINEST.get(operator, "reference")))

@@ -20,9 +20,9 @@ more only if a row block ever had more, which takes a molecule denser than a pro
 PROGRAMS = 1056
 """Programs that a kernel wants, so that a large GPU is full with one small molecule too."""
 
-REACH = 1.7
+REACH = {8: 1.7, 16: 2.0}
 """A tile has a pair within the cutoff about as often as two beads lie within 1.19 cutoffs, because
-its beads are spread out; 1.19 cubed."""
+its beads are spread out; 1.19 cubed. By its rows."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,28 @@ class Tiling:
     """How the pairs of a batch are cut into tiles; counts are of all molecules together.
 
     Attributes:
-        row_blocks: of `SIDE` beads each.
+        row_blocks: of `rows` beads each.
         candidates: tiles that one row block can own at most.
         most_tiles: tiles of one row block that there is room for.
         active: tiles with a pair within the cutoff.
+        rows: beads of a row block; a tile has `SIDE` columns.
     """
 
     row_blocks: int
     candidates: int
     most_tiles: int
     active: float
+    rows: int = SIDE
+
+    @property
+    def pairs(self) -> float:
+        """Pairs of beads of all active tiles."""
+        return self.rows * SIDE * self.active
+
+    @property
+    def pair_rooms(self) -> int:
+        """Pairs that there is room for."""
+        return self.rows * SIDE * self.rooms
 
     @property
     def rooms(self) -> int:
@@ -49,25 +61,35 @@ class Tiling:
     @property
     def splits(self) -> int:
         """Programs per row block of a convolution."""
-        return max(1, min(-(-PROGRAMS // max(1, self.row_blocks)), self.most_tiles))
+        return self.table_splits(1)
+
+    def table_splits(self, slices: int) -> int:
+        """Programs per row block and slice of channels of a convolution."""
+        wanted = -(-PROGRAMS // max(1, self.row_blocks * slices))
+        return max(1, min(wanted, self.most_tiles))
 
 
-def tiling(sizes: Sizes, tiles: float | None = None) -> Tiling:
+def tiling(sizes: Sizes, tiles: float | None = None, rows: int = SIDE) -> Tiling:
     """Return the tiles of a batch of equal molecules.
 
     Args:
         sizes: of the molecules.
         tiles: active tiles of one molecule if they were counted. Default: of all tiles the part
-            1 - (1 - p)^1.7 where p is the part of all pairs within the cutoff. That is right to
+            1 - (1 - p)^`REACH` where p is the part of all pairs within the cutoff. That is right to
             12 % for proteins of 49 to 394 beads, extended chains and molecules of 4,000 beads.
+        rows: beads of a row block, 8 or 16.
     """
-    blocks = ceil(sizes.beads / SIDE)
-    candidates = blocks // 2 + 1
+    blocks, per_block = ceil(sizes.beads / rows), rows // SIDE
+    candidates = (blocks // 2 + 1) * per_block
     if tiles is None:
-        tiles = blocks * (blocks + 1) / 2 * (1.0 - (1.0 - min(1.0, sizes.density)) ** REACH)
+        part = 1.0 - (1.0 - min(1.0, sizes.density)) ** REACH[rows]
+        # A row block pairs with itself and those after it; the last may have fewer columns.
+        missing = blocks * per_block - ceil(sizes.beads / SIDE)
+        tiles = (blocks * (blocks + 1) / 2 * per_block - missing * blocks) * part
     return Tiling(
         row_blocks=blocks * sizes.replicas,
         candidates=candidates,
         most_tiles=min(candidates, ROOM),
         active=tiles * sizes.replicas,
+        rows=rows,
     )

@@ -29,6 +29,8 @@ DONOR = "1enh"
 FEWEST_BEADS = 24
 _CLEARANCE = 4.0  # angstrom between the beads of neighbouring chains
 _CUTOFF = SchNetShape().cutoff
+LARGEST_RELAXED = 4096
+"""Beads up to which clashes are removed; the chains of a lattice are clear of each other anyway."""
 
 
 def directed_edges(system: System, positions: torch.Tensor | None = None) -> int:
@@ -84,7 +86,10 @@ def system_of_beads(beads: int) -> System:
         residues += own
         positions.append(chain[kept] + place)
     name = f"{beads} beads"
-    return _relaxed(make_protein(name, donor.mapping, residues, np.concatenate(positions)))
+    protein = make_protein(name, donor.mapping, residues, np.concatenate(positions))
+    if beads > LARGEST_RELAXED:
+        return System(protein, lent_model(protein))
+    return _relaxed(protein)
 
 
 def lent_model(protein: Protein) -> Model:

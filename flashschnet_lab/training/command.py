@@ -15,6 +15,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from flashschnet_kernels.plan import KernelPlan
 from flashschnet_lab import __version__
 from flashschnet_lab.checkpoints.native import load_model, save_model
 from flashschnet_lab.errors import UserError
@@ -106,6 +107,7 @@ def validate_command(
     temperature: float,
     device: str | None,
     teacher: bool,
+    plan: KernelPlan | None = None,
 ) -> None:
     """Validate a distilled model; arguments as the command line's."""
     console, model = Console(), load_model(folder)
@@ -124,12 +126,14 @@ def validate_command(
             time_ps=time_ps,
             temperature=temperature,
             device=device,
+            plan=plan,
             watch=watch,
         )
     command = f"flashschnet validate {folder}" + " --structure FILE" * (structure is not None)
     command += f" --folded {folded} --extended {extended} --time {time_ps:g}"
     command += f" --temperature {temperature:g}" * (temperature != ROOM_TEMPERATURE)
     command += " --teacher" * teacher
+    command += f" --plan {plan.name}" if plan is not None else ""
     path = folder / (TEACHER if teacher else VALIDATION)
     result.write(path, command)
     write_card(folder)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flashschnet_lab.checkpoints.native import sha256_of
+from flashschnet_lab.checkpoints.native import TABLES, sha256_of
 from flashschnet_lab.paths import data_folder
 
 ORIGINS = {
@@ -26,7 +26,7 @@ def registry_text(folder: Path) -> str:
     lines = ["# Written by python -m flashschnet_lab.training.registry; see README.md.", ""]
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         name = path.relative_to(folder).as_posix()
-        if name not in UNLISTED:
+        if name not in UNLISTED and not path.match(TABLES):
             lines += [
                 "[[file]]",
                 f'path = "{name}"',

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from flashschnet_kernels.plan import KernelPlan
 from flashschnet_lab.analysis.structure import c_alpha_indices, rmsd
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.receipt import describe_device, library_versions
@@ -40,6 +41,7 @@ class Validation:
         device: what it ran on.
         versions: of the libraries.
         made: date.
+        plan: name of the kernel plan.
     """
 
     temperature: float
@@ -53,6 +55,7 @@ class Validation:
     device: str
     versions: dict[str, str]
     made: str
+    plan: str = ""
 
     def summary(self) -> dict[str, object]:
         """Return the numbers of a model card.
@@ -113,6 +116,7 @@ def validate(
     timestep_fs: float = 4.0,
     seed: int = 1,
     device: str | torch.device | None = None,
+    plan: KernelPlan | None = None,
     watch: Callable[[Simulation, float], None] | None = None,
 ) -> Validation:
     """Simulate folded and extended replicas side by side and measure their C-alpha RMSD.
@@ -126,6 +130,7 @@ def validate(
         timestep_fs: femtoseconds.
         seed: of the random streams.
         device: default the GPU if there is one.
+        plan: implementation of every operator; default that of a simulation.
         watch: called at every frame with the simulation and the finished share; it may stop it.
     """
     assert system.reference is not None, "a validation needs a reference conformation"
@@ -139,6 +144,7 @@ def validate(
         timestep_fs=timestep_fs,
         seed=seed,
         device=device,
+        plan=plan,
         minimise=True,
         keep_going=True,
     )
@@ -165,4 +171,5 @@ def validate(
         device=str(describe_device(simulation.device)["name"]),
         versions=library_versions(),
         made=date.today().isoformat(),
+        plan=simulation.plan.name,
     )

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from flashschnet_kernels.filter_table import pairs_cpu
+from flashschnet_kernels.filter_table.table import WORDS
 from flashschnet_kernels.message_passing import cpu as cpu_blocks
-from flashschnet_kernels.plan import PLANS, KernelPlan, parse_plan
+from flashschnet_kernels.plan import PLANS, PRECISION_CLASSES, KernelPlan, parse_plan
 from flashschnet_lab.loading import load_system
-from flashschnet_lab.measure import fused_blocks
+from flashschnet_lab.measure import fused_blocks, table_blocks, table_tiles
 from flashschnet_lab.measure.bytes import (
     Sizes,
     merged,
@@ -23,10 +25,11 @@ from flashschnet_lab.measure.bytes import (
     stage_costs,
 )
 from flashschnet_lab.measure.memory import kept_bytes, peak_bytes
-from flashschnet_lab.measure.tiling import SIDE, tiling
+from flashschnet_lab.measure.tiling import PROGRAMS, SIDE, tiling
 from flashschnet_lab.measure.traffic import count_traffic
 from flashschnet_lab.measure.work import directed_edges
 from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
+from flashschnet_lab.potentials.tables import CLASSES
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.system import System, build_force_field
 
@@ -86,6 +89,20 @@ def test_bytes_and_peak_of_plain_pytorch(shape, plan, precision, cpu):
     assert predicted_peak_bytes(costs) == pytest.approx(peak, rel=PEAK_TOLERANCE)
 
 
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("form", ["exact", "fast"])
+def test_bytes_and_peak_of_tables_in_plain_pytorch(form, precision, cpu):
+    plan = KernelPlan(filters=f"table-{form}")
+    evaluate, costs = evaluation(load_system("chignolin"), plan, 2, precision)
+    traffic = count_traffic(evaluate)
+    read = sum(cost.bytes_read for cost in costs)
+    written = sum(cost.bytes_written for cost in costs)
+    assert read == pytest.approx(traffic.bytes_read, rel=BYTES_TOLERANCE)
+    assert written == pytest.approx(traffic.bytes_written, rel=BYTES_TOLERANCE)
+    peak = peak_bytes(evaluate, cpu)
+    assert predicted_peak_bytes(costs) == pytest.approx(peak, rel=BYTES_TOLERANCE)
+
+
 @pytest.mark.parametrize("plan", MATERIALISED)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_peak_of_techniques_that_keep_a_row_per_edge(shape, plan, cpu):
@@ -112,6 +129,25 @@ def test_peak_of_the_fused_convolution_in_float64(shape, cpu):
     )
     peak = peak_bytes(evaluate, cpu)
     assert predicted_peak_bytes(costs) == pytest.approx(peak, rel=PEAK_TOLERANCE)
+
+
+@pytest.mark.parametrize("replicas", [1, 5])
+@pytest.mark.parametrize("protein", ["chignolin", "trpcage"])
+def test_room_of_a_whole_network_on_a_cpu(protein, replicas, cpu):
+    """It is made at the first evaluation and kept; the second makes its results alone."""
+    system, plan = load_system(protein), parse_plan("exact")
+    shape, sizes = system.model.network.shape, sizes_of(system, replicas, directed_edges(system))
+    x = torch.from_numpy(system.protein.positions).float().expand(replicas, -1, -1).contiguous()
+    force_field = build_force_field([system] * replicas, plan=plan)
+    force_field._neighbors(x.view(-1, 3))
+    _, kept = kept_bytes(lambda: force_field(x), cpu, arrays=True)
+    pieces = force_field._table.knots.pieces
+    found = kept - table_blocks.table_bytes(shape, plan, pieces)
+    predicted = predicted_peak_bytes(stage_costs(shape, sizes, plan))
+    assert predicted - table_blocks.table_bytes(shape, plan) == pytest.approx(
+        found, rel=FUSED_PEAK_TOLERANCE
+    )
+    assert peak_bytes(lambda: force_field(x), cpu) < 40 * sizes.all_beads
 
 
 def test_bytes_of_a_whole_step(system):
@@ -162,6 +198,62 @@ def test_a_fused_plan_moves_and_holds_little():
     assert 1.0 < predicted_flops(half) / predicted_flops(baseline) < 1.3
 
 
+@pytest.mark.parametrize("name", PRECISION_CLASSES)
+def test_tables_leave_few_flops_and_much_traffic_on_the_chip(name):
+    shape, plan = SchNetShape(), parse_plan(name, "cuda")
+    costs, half = stage_costs(shape, ENH, plan), stage_costs(shape, ENH, HALF)
+    assert predicted_flops(costs) < 0.05 * predicted_flops(half)
+    assert predicted_bytes(costs) < predicted_bytes(stage_costs(shape, ENH, FLASH))
+    assert predicted_peak_bytes(costs) < 1.2 * predicted_peak_bytes(half)
+    # A piece of every pair, channel and block, forward and backward.
+    words = table_tiles.WORDS[name]
+    read = 2 * 4 * 4 * words * 128 * tiling(ENH).pairs
+    on_chip = sum(cost.on_chip_bytes for cost in costs)
+    assert read < on_chip < 1.5 * read
+    names = [cost.name for cost in costs]
+    assert names.index("block 3 message passing") < names.index("output")
+    assert names.index("output") < names.index("block 3 message passing, backward")
+    assert names.index("block 0 message passing, backward") < names.index("radial basis, backward")
+    assert len(set(names)) == len(names)
+
+
+def test_what_the_kernels_assume_is_what_the_model_assumes():
+    triton = pytest.importorskip("flashschnet_kernels.filter_table.triton")
+    assert table_tiles.SLICE == triton.SLICE
+    assert tiling(ENH).splits == 1 and triton.PROGRAMS == PROGRAMS
+    assert (pairs_cpu.SEGMENT, pairs_cpu.GROUP_BEADS) == (
+        table_blocks.SEGMENT,
+        table_blocks.GROUP_BEADS,
+    )
+    for name, kind in CLASSES.items():
+        assert table_tiles.WORDS[name] == WORDS[kind.form]
+
+
+def test_buffers_of_a_whole_network_on_a_gpu():
+    """As `network_triton.evaluate` makes them, one by one."""
+    shape, plan = SchNetShape(), parse_plan("exact", "cuda")
+    tiles, beads = tiling(ENH), ENH.all_beads
+    rows = 4 * 128 * beads
+    features = 3 * rows + rows + 2 * rows + 4 * rows  # h, next x, gradients, hidden layers
+    sums = 4 * 128 * 8 * (tiles.row_blocks * tiles.table_splits(4) + tiles.rooms)
+    pairs = 4 * 64 * tiles.rooms
+    costs = stage_costs(shape, ENH, plan)
+    alive = {cost.name: cost.live_bytes for cost in costs}
+    search = alive["neighbors"]
+    expected = search + features + sums + pairs * (1 + 4) + 4 * beads
+    assert alive["block 0 message passing"] == pytest.approx(expected, rel=0.01)
+
+
+@pytest.mark.parametrize(("rows", "name"), [(8, "1enh"), (16, "1enh"), (16, "trpcage")])
+def test_tiles_of_other_heights(rows, name):
+    system = load_system(name)
+    sizes = sizes_of(system, 1, directed_edges(system))
+    found = tiling(sizes, rows=rows)
+    counted = count_tiles(system.protein.positions, 15.0, rows)
+    assert found.active == pytest.approx(counted, rel=0.12)
+    assert found.pairs == rows * SIDE * found.active
+
+
 def test_the_partial_sums_are_what_a_fixed_order_costs():
     shape, atomic = SchNetShape(), parse_plan("message_passing", "cuda")
     in_order, added = stage_costs(shape, ENH, FLASH), stage_costs(shape, ENH, atomic)
@@ -180,14 +272,15 @@ def test_no_tensor_of_a_fused_plan_has_a_row_per_pair():
     assert max(live) < row_per_pair
 
 
-def count_tiles(x: np.ndarray, cutoff: float) -> int:
+def count_tiles(x: np.ndarray, cutoff: float, rows: int = SIDE) -> int:
     """Return the tiles with a pair within the cutoff, from all distances."""
     beads = len(x)
-    near = np.zeros([SIDE * -(-beads // SIDE)] * 2, dtype=bool)
+    near = np.zeros([rows * -(-beads // rows)] * 2, dtype=bool)
     near[:beads, :beads] = np.linalg.norm(x[:, None] - x, axis=-1) < cutoff
     np.fill_diagonal(near, False)
-    blocks = len(near) // SIDE
-    active = near.reshape(blocks, SIDE, blocks, SIDE).any((1, 3))
+    blocks = len(near) // rows
+    active = near.reshape(blocks, rows, len(near) // SIDE, SIDE).any((1, 3))
+    active = active.reshape(blocks, blocks, rows // SIDE).sum(2)
     return int(np.triu(active).sum())
 
 

@@ -32,7 +32,7 @@ def test_records_have_the_agreed_form(file):
         if "failed" not in record:
             assert set(record["ms"]) == {"min", "median", "max"}
             assert record["peak_bytes"] > 0
-            assert record["predicted_bytes"] > 0
+            assert record.get("compiled") or record["predicted_bytes"] > 0
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -45,7 +45,7 @@ def test_every_line_of_the_readme_is_measured(file):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_the_memory_that_was_measured_is_the_memory_that_is_predicted(file):
     for record in _records(file):
-        if "failed" not in record:
+        if "failed" not in record and not record.get("compiled"):
             assert record["predicted_peak_bytes"] == pytest.approx(record["peak_bytes"], rel=0.12)
 
 

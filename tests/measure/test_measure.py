@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from flashschnet_kernels.plan import PLANS
+from flashschnet_kernels.plan import PLANS, PRECISION_CLASSES, KernelPlan, parse_plan
 from flashschnet_lab.errors import UserError
+from flashschnet_lab.measure import accuracy
 from flashschnet_lab.measure import bench as module
 from flashschnet_lab.measure.accuracy import (
     force_error,
@@ -69,7 +70,7 @@ def test_the_baseline_holds_more(records):
 @pytest.mark.parametrize("judge", ["total_force_error", "network_force_error"])
 @pytest.mark.parametrize("error", [0.3, float("nan")])
 def test_a_plan_with_wrong_forces_shows_no_speed(system, monkeypatch, judge, error):
-    monkeypatch.setattr(module, judge, lambda *_: error)
+    monkeypatch.setattr(module, judge, lambda *_, **__: error)
     record = measure(Work(system, 1, PLANS["reference"]), CPU, seconds=0.01)
     assert "force error" in record["failed"]
     assert not {"ms", "peak_bytes", "predicted_bytes"} & set(record)
@@ -103,6 +104,33 @@ def test_limits_follow_the_coarsest_arithmetic():
     assert force_limit(PLANS["reference"], "float64") == 1e-9
     assert force_limit(PLANS["reference"], "float32") == 1e-5
     assert force_limit(half, "float32") == 1e-3
+    assert force_limit(parse_plan("exact", "cuda"), "float32") == 1e-5
+    assert force_limit(parse_plan("balanced", "cuda"), "float32") == 1e-4
+    assert force_limit(parse_plan("fast", "cuda"), "float32") == 3e-3  # 16-bit bead work and all
+    assert force_limit(KernelPlan(filters="table-exact"), "float64") == 1e-5
+    assert force_limit(KernelPlan(filters="table-exact"), "tf32") == 1e-2
+
+
+@pytest.mark.parametrize("name", PRECISION_CLASSES)
+def test_tabulated_plans_keep_their_promise_and_their_memory(system, name):
+    record = measure(Work(system, 3, parse_plan(name, "cpu")), CPU, seconds=0.01)
+    assert "failed" not in record
+    assert record["plan"] == name
+    assert record["network_force_error"] <= force_limit(parse_plan(name), "float32")
+    assert record["ms"]["median"] > 0.0
+    assert 0 < record["predicted_peak_bytes"] < 3 * record["peak_bytes"]
+
+
+def test_torch_compile_is_measured_under_its_own_name(system, monkeypatch):
+    monkeypatch.setattr(accuracy, "COMPILER", "eager")  # compiling takes half a minute
+    work = Work(system, 1, PLANS["baseline"], compiled=True)
+    record = measure(work, CPU, seconds=0.01)
+    assert record["plan"] == "baseline (torch.compile)"
+    assert record["compiled"] and "predicted_bytes" not in record
+    assert record["network_force_error"] < 1e-5
+    assert record["peak_bytes"] > 0
+    with pytest.raises(UserError, match="baseline, not 'exact'"):
+        Work(system, 1, parse_plan("exact"), compiled=True)
 
 
 def test_the_network_is_judged_alone(system):

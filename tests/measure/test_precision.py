@@ -19,6 +19,11 @@ from flashschnet_lab.measure.precision import (
     reshaped,
 )
 from flashschnet_lab.measure.precision_view import layer_table, precision_picture, precision_table
+from flashschnet_lab.measure.table_precision import (
+    table_errors_table,
+    table_picture,
+    table_report,
+)
 
 EVERYTHING = "+ calibrated rounding"
 
@@ -121,3 +126,25 @@ def test_what_is_refused(system, positions):
     teacher = fl.structure_based_model(system.protein)
     with pytest.raises(UserError, match="no network"):
         precision_report(fl.System(system.protein, teacher), positions)
+
+
+def test_tables_of_filters(system, positions, tmp_path):
+    rows = table_report(system, positions, pieces=(256, 1024))
+    assert len(rows) == 2 * 2 * 2
+    errors = {
+        (row["form"], row["stretch"] > 0.0, row["pieces"]): row["force_error"] for row in rows
+    }
+    for form in ("cubic", "compact"):
+        for stretched in (False, True):
+            assert errors[form, stretched, 1024] < 0.2 * errors[form, stretched, 256]
+        assert errors[form, True, 1024] < errors[form, False, 1024]
+    assert errors["cubic", True, 1024] < 1e-5 < errors["compact", True, 1024] < 1e-3
+    sizes = {(row["form"], row["pieces"]): row["bytes"] for row in rows if row["stretch"]}
+    assert sizes["cubic", 1024] == pytest.approx(2 * sizes["compact", 1024], rel=1e-3)
+    assert sizes["cubic", 1024] == pytest.approx(4 * sizes["cubic", 256], rel=1e-2)
+    assert table_errors_table(rows, "chignolin:").row_count == 2
+    table_picture(rows, "chignolin").savefig(tmp_path / "tables.png")
+    assert (tmp_path / "tables.png").read_bytes()[:4] == b"\x89PNG"
+    teacher = fl.structure_based_model(system.protein)
+    with pytest.raises(UserError, match="no network"):
+        table_report(fl.System(system.protein, teacher), positions)

@@ -113,9 +113,7 @@ def test_halves_of_nglview(
         extension.mkdir(parents=True)
         (extension / "package.json").write_text(json.dumps({"version": ships}))
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.setattr(
-        "jupyter_core.paths.jupyter_path", lambda folder: [str(tmp_path / folder)]
-    )
+    monkeypatch.setattr("jupyter_core.paths.jupyter_path", lambda folder: [str(tmp_path / folder)])
     monkeypatch.delitem(sys.modules, "nglview", raising=False)
 
     diagnosis = diagnose()

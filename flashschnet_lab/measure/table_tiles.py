@@ -1,0 +1,245 @@
+"""IO model of tabulated filters on a GPU, and of bead work that is fused between their sums.
+
+Counted as in `fused_tiles`: each tensor once per launch. What programs read again and again comes
+from caches and is reported apart: rows of the table for every pair, features for every tile. That
+traffic, not global memory, is what such a plan takes its time for.
+"""
+
+from __future__ import annotations
+
+from flashschnet_lab.measure.fused_tiles import geometry_sums, list_bytes, padded_width, partials
+from flashschnet_lab.measure.stages import Moves, Sizes, Stage, choice, elementwise
+from flashschnet_lab.measure.tiling import SIDE, Tiling
+from flashschnet_lab.potentials.schnet import SchNetShape
+
+SLICE = 32
+"""Channels of a slice of the table."""
+TYPICAL_PIECES = {"exact": 1024, "balanced": 448, "fast": 832}
+"""Pieces of the tables of a trained network, by precision class."""
+WORDS = {"exact": 4, "balanced": 4, "fast": 2}
+"""Words that a kernel reads for a piece and channel."""
+
+_FLOAT = 4
+_NODE_BEADS = 16  # of a program of the bead work
+_MATRICES = {"forward": 3, "turn": 8, "backward": 3}
+_FORWARD_FLOPS = 10  # per pair and channel: a polynomial (6), two products and sums
+_BACKWARD_FLOPS = (15, 19)  # polynomial and slope, dE/ds; then the features' gradient too
+
+
+def coordinates(sizes: Sizes, tiles: Tiling) -> Stage:
+    """Coordinate s of all pairs in tiles: all that a network needs of the positions."""
+    pairs, room = tiles.pairs, _FLOAT * tiles.pair_rooms
+    read = 3 * _FLOAT * sizes.all_beads + list_bytes(tiles)
+    return Stage("radial basis", Moves(read, _FLOAT * pairs, 18.0 * pairs), kept=room, extra=room)
+
+
+def pull(shape: SchNetShape, sizes: Sizes, plan: object, tiles: Tiling, explicit: bool) -> Stage:
+    """From dE/ds, one number per pair and slice, to forces.
+
+    Args:
+        shape, sizes, plan, tiles: of the batch.
+        explicit: the whole network is one function, whose buffers live until it returns.
+    """
+    slices = _slices(shape) if explicit else 1
+    positions = 3 * _FLOAT * sizes.all_beads
+    sums, buffer = geometry_sums(sizes, tiles)
+    read = positions + list_bytes(tiles) + _FLOAT * tiles.pairs * slices
+    moves = Moves(read, 0.0, (20.0 + slices) * tiles.pairs) + sums
+    room = _FLOAT * tiles.pair_rooms
+    gone = room + _explicit_bytes(shape, sizes, plan, tiles) if explicit else 2 * room
+    return Stage("radial basis, backward", moves, kept=-gone, extra=positions + buffer)
+
+
+def begin(shape: SchNetShape, sizes: Sizes, plan: object, tiles: Tiling) -> Stage:
+    """The buffers of a network that is one function, made before its first block."""
+    room = _explicit_bytes(shape, sizes, plan, tiles)
+    return Stage("buffers", Moves(), kept=room, extra=room)
+
+
+def messages(
+    shape: SchNetShape, sizes: Sizes, plan: object, number: int, tiles: Tiling
+) -> tuple[Stage, Stage]:
+    """Partial sums of the messages of one block, forward and backward, in a fused network."""
+    first, last = number == 0, number == shape.blocks - 1
+    width, slices = _width(shape), _slices(shape)
+    once, on_chip = _forward(sizes, plan, tiles, width, slices)
+    again = _backward(sizes, plan, tiles, width, slices, first, add=not last)
+    written = _partial_numbers(tiles, width, tiles.table_splits(slices)) * _FLOAT
+    once += Moves(written=written)
+    again += Moves(written=0.0 if first else written)
+    label = f"block {number} message passing"
+    return (
+        Stage(label, once, on_chip=on_chip),
+        Stage(label + ", backward", again, on_chip=on_chip + _feature_bytes(tiles, width)),
+    )
+
+
+def nodes(
+    shape: SchNetShape, sizes: Sizes, plan: object, number: int, tiles: Tiling
+) -> list[Stage]:
+    """Bead work after the messages of a block, forward; for the last block to dE/dm and back."""
+    last = number == shape.blocks - 1
+    if last:
+        moves, on_chip = _node_moves(shape, sizes, plan, tiles, "turn", rows=(1, 2))
+        moves += Moves(written=_FLOAT * sizes.all_beads + _kept_bytes(shape, sizes, plan))
+        return [Stage("output", moves, on_chip=on_chip)]
+    moves, on_chip = _node_moves(shape, sizes, plan, tiles, "forward", rows=(1, 2))
+    moves += Moves(written=_kept_bytes(shape, sizes, plan))
+    return [Stage(f"block {number} update", moves, on_chip=on_chip)]
+
+
+def nodes_backward(
+    shape: SchNetShape, sizes: Sizes, plan: object, number: int, tiles: Tiling
+) -> list[Stage]:
+    """Bead work before the messages of a block, backward; none for the last block."""
+    if number == shape.blocks - 1:
+        return []
+    moves, on_chip = _node_moves(shape, sizes, plan, tiles, "backward", rows=(1, 2))
+    moves += Moves(read=_kept_bytes(shape, sizes, plan))
+    return [Stage(f"block {number} update, backward", moves, on_chip=on_chip)]
+
+
+def block(
+    shape: SchNetShape, sizes: Sizes, plan: object, number: int, tiles: Tiling
+) -> tuple[Stage, Stage]:
+    """One convolution between layers of PyTorch: its sums are made, and dE/ds by autograd."""
+    first, last = number == 0, number == shape.blocks - 1
+    width, slices, c = _width(shape), _slices(shape), shape.channels
+    splits = tiles.table_splits(slices)
+    sums, buffer = partials(c, width, splits, sizes, tiles)
+    once, on_chip = _forward(sizes, plan, tiles, width, slices)
+    again = _backward(sizes, plan, tiles, width, slices, first, add=False)
+    room, features = _FLOAT * tiles.pair_rooms, _FLOAT * sizes.all_beads * c
+    again += elementwise(tiles.pair_rooms, _FLOAT, (slices, 1))  # sum over slices
+    if not last:
+        again += elementwise(tiles.pair_rooms, _FLOAT, (2, 1))  # and over blocks
+    held = float(room * slices)
+    if not first:
+        again += sums
+        held += features + buffer
+    kept = -2 * features + (0 if first else features) + (room if last else 0)
+    label = f"block {number} message passing"
+    return (
+        Stage(label, once + sums, features, features + buffer, on_chip),
+        Stage(
+            label + ", backward",
+            again,
+            kept,
+            held + room,
+            on_chip + _feature_bytes(tiles, width),
+        ),
+    )
+
+
+def table_bytes(shape: SchNetShape, plan: object, pieces: int | None = None) -> float:
+    """Return the bytes of the table of all blocks, as kernels read it."""
+    return shape.blocks * _block_table_bytes(_width(shape), plan, pieces)
+
+
+def node_weight_bytes(shape: SchNetShape) -> float:
+    """Return the bytes of the fused bead work's weights: two halves of padded matrices."""
+    width = _width(shape)
+    matrices = 6 * shape.blocks + 4
+    embedding = 2 * shape.types * width * _FLOAT  # and the first features of every type
+    biases = (2 * shape.blocks + 3) * width * _FLOAT
+    return float(matrices * width * (4 * width + _FLOAT) + biases + embedding)
+
+
+def _forward(
+    sizes: Sizes, plan: object, tiles: Tiling, width: int, slices: int
+) -> tuple[Moves, float]:
+    """Return what the forward kernel reads and computes, and what it reads from caches."""
+    features = _FLOAT * sizes.all_beads * width
+    read = _FLOAT * tiles.pairs * 1.0 + features + list_bytes(tiles)
+    read += _block_table_bytes(width, plan)
+    words = _FLOAT * WORDS[_class(plan)] * width
+    # Every slice looks at all coordinates and lists.
+    on_chip = tiles.pairs * (words + _FLOAT * (slices - 1)) + _feature_bytes(tiles, width)
+    return Moves(read, 0.0, float(_FORWARD_FLOPS) * tiles.pairs * width), on_chip
+
+
+def _backward(
+    sizes: Sizes, plan: object, tiles: Tiling, width: int, slices: int, first: bool, add: bool
+) -> Moves:
+    """Return what the backward kernel moves, partial sums left out."""
+    features = _FLOAT * sizes.all_beads * width
+    slopes = _FLOAT * tiles.pairs * slices
+    read = _FLOAT * tiles.pairs + 2 * features + list_bytes(tiles)
+    read += _block_table_bytes(width, plan) + (slopes if add else 0.0)
+    flops = _BACKWARD_FLOPS[0 if first else 1] * tiles.pairs * width
+    return Moves(read, slopes, float(flops))
+
+
+def _node_moves(
+    shape: SchNetShape,
+    sizes: Sizes,
+    plan: object,
+    tiles: Tiling,
+    kernel: str,
+    rows: tuple[int, int],
+) -> tuple[Moves, float]:
+    """Return what a kernel of the bead work moves, and what its programs read again from caches.
+
+    Args:
+        shape, sizes, plan, tiles: of the batch.
+        kernel: a key of `_MATRICES`.
+        rows: rows of features per bead that it reads and writes.
+    """
+    width, slices = _width(shape), _slices(shape)
+    row = _FLOAT * sizes.all_beads * width
+    halves = 1 if choice(plan, "quantization") == "fp16" else 2
+    weights = _MATRICES[kernel] * 2.0 * halves * width * width
+    sums = _FLOAT * _partial_numbers(tiles, width, tiles.table_splits(slices))
+    read = sums + rows[0] * row + weights + list_bytes(tiles)
+    products = _MATRICES[kernel] * 2.0 * width * width * sizes.all_beads
+    flops = products + sums / _FLOAT + 12.0 * sizes.all_beads * width
+    programs = tiles.row_blocks * tiles.rows / _NODE_BEADS
+    return Moves(read, rows[1] * row, flops), max(0.0, programs - 1.0) * weights
+
+
+def _explicit_bytes(shape: SchNetShape, sizes: Sizes, plan: object, tiles: Tiling) -> float:
+    """Return the bytes of all buffers of a fused network, coordinates left out.
+
+    x of the next block, h of all blocks but the first, the two gradients, the hidden layer of each
+    block, energies, partial sums, and dE/ds of every slice.
+    """
+    width, slices = _width(shape), _slices(shape)
+    row = _FLOAT * sizes.all_beads * width
+    rows_of_sums = SIDE * tiles.rooms + tiles.rows * tiles.row_blocks * tiles.table_splits(slices)
+    sums = _FLOAT * width * rows_of_sums
+    hidden = shape.blocks * _kept_bytes(shape, sizes, plan)
+    slopes = _FLOAT * tiles.pair_rooms * slices
+    return (shape.blocks + 2) * row + hidden + _FLOAT * sizes.all_beads + sums + slopes
+
+
+def _kept_bytes(shape: SchNetShape, sizes: Sizes, plan: object) -> float:
+    """Return the bytes of the hidden layer of one block."""
+    number = 2 if choice(plan, "quantization") == "fp16" else _FLOAT
+    return float(number * sizes.all_beads * _width(shape))
+
+
+def _partial_numbers(tiles: Tiling, width: int, splits: int) -> float:
+    """Return the numbers of the partial sums of tiles that are there."""
+    return width * (tiles.rows * tiles.row_blocks * splits + SIDE * tiles.active)
+
+
+def _feature_bytes(tiles: Tiling, width: int) -> float:
+    """Return the bytes of column features that tiles read, once per tile."""
+    return float(_FLOAT * SIDE * width * tiles.active)
+
+
+def _block_table_bytes(width: int, plan: object, pieces: int | None = None) -> float:
+    name = _class(plan)
+    return _FLOAT * WORDS[name] * width * ((pieces or TYPICAL_PIECES[name]) + 1.0)
+
+
+def _class(plan: object) -> str:
+    return choice(plan, "filters").removeprefix("table-")
+
+
+def _slices(shape: SchNetShape) -> int:
+    return _width(shape) // SLICE
+
+
+def _width(shape: SchNetShape) -> int:
+    return max(SLICE, padded_width(max(shape.channels, shape.hidden)))
