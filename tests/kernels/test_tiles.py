@@ -82,6 +82,20 @@ def check(tiles, positions, sizes):
     molecule = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes).long())
     assert all(molecule[i] == molecule[j] for i, j in times)
     check_slots(tiles)
+    check_incoming(tiles)
+
+
+def check_incoming(tiles):
+    """Every row block knows the tiles whose columns are its own beads, the nearest owner first."""
+    counts = tiles.incoming_count.tolist()
+    for row, count in enumerate(counts):
+        first = int(tiles.layout.molecule_block[row])
+        blocks = int(tiles.layout.molecule_blocks[row])
+        owners = [(first + (row - first - step) % blocks, step) for step in range(blocks // 2 + 1)]
+        places = [(owner, int(tiles.slot[owner, step])) for owner, step in owners]
+        expected = [owner * tiles.most_tiles + place for owner, place in places if place >= 0]
+        assert tiles.incoming[row, :count].tolist() == expected
+    assert sum(counts) == int(tiles.count.sum())
 
 
 def check_slots(tiles):

@@ -16,7 +16,7 @@ from torch import Tensor
 from flashschnet_kernels.filter_table.knots import Knots
 from flashschnet_kernels.message_passing.tile_geometry import load_beads
 from flashschnet_kernels.message_passing.tile_sums import partial_sums, reduce_partials
-from flashschnet_kernels.neighbors.tiles import COLUMNS, Tiles
+from flashschnet_kernels.neighbors.tiles import COLUMNS, ROWS, Tiles
 
 SPLITS = 2
 WARPS = 2
@@ -25,7 +25,7 @@ PADDED = 4
 
 
 def coordinates(positions: Tensor, tiles: Tiles, knots: Knots) -> Tensor:
-    """Return the coordinate s of every pair, [row blocks, most_tiles, rows, COLUMNS].
+    """Return the coordinate s of every pair, [row blocks, most_tiles, ROWS, COLUMNS].
 
     Args:
         positions: [beads, 3] float32, contiguous, angstrom.
@@ -36,7 +36,7 @@ def coordinates(positions: Tensor, tiles: Tiles, knots: Knots) -> Tensor:
     not there hold anything.
     """
     layout = tiles.layout
-    s = positions.new_empty(*tiles.column.shape, layout.rows, COLUMNS)
+    s = positions.new_empty(*tiles.column.shape, ROWS, COLUMNS)
     if layout.row_blocks:
         coordinate_kernel[(layout.row_blocks, SPLITS)](
             positions,
@@ -50,7 +50,7 @@ def coordinates(positions: Tensor, tiles: Tiles, knots: Knots) -> Tensor:
             knots.cutoff,
             float(knots.pieces),
             tiles.most_tiles,
-            ROWS=layout.rows,
+            ROWS=ROWS,
             COLUMNS=COLUMNS,
             EVEN=knots.stretch == 0.0,
             num_warps=WARPS,
@@ -59,7 +59,7 @@ def coordinates(positions: Tensor, tiles: Tiles, knots: Knots) -> Tensor:
 
 
 def pull(positions: Tensor, slopes: Tensor, tiles: Tiles, knots: Knots) -> Tensor:
-    """Return dE/dx [beads, 3] from dE/ds [slices, row blocks, most_tiles, rows, COLUMNS].
+    """Return dE/dx [beads, 3] from dE/ds [slices, row blocks, most_tiles, ROWS, COLUMNS].
 
     The sum over slices is dE/ds. Deterministic.
     """
@@ -81,7 +81,7 @@ def pull(positions: Tensor, slopes: Tensor, tiles: Tiles, knots: Knots) -> Tenso
             slopes.shape[0],
             slopes[0].numel(),
             tiles.most_tiles,
-            ROWS=layout.rows,
+            ROWS=ROWS,
             COLUMNS=COLUMNS,
             EVEN=knots.stretch == 0.0,
             num_warps=WARPS,

@@ -103,7 +103,7 @@ def launch_forward(
             sums.rows,
             sums.columns,
             *_scalars(table, block, tiles, splits),
-            **_constants(table, tiles, PART),
+            **_constants(table, PART),
         )
 
 
@@ -146,7 +146,7 @@ def launch_backward(
             s.numel(),
             FEATURES=sums is not None,
             ADD=add,
-            **_constants(table, tiles, 2 * PART if programs <= FEW else PART),
+            **_constants(table, 2 * PART if programs <= FEW else PART),
         )
 
 
@@ -241,9 +241,9 @@ def _scalars(table: PackedTable, block: int, tiles: Tiles, splits: int) -> tuple
     return table.unit[block], WHOLE, table.width, slice_words, tiles.most_tiles, splits
 
 
-def _constants(table: PackedTable, tiles: Tiles, part: int) -> dict[str, Any]:
+def _constants(table: PackedTable, part: int) -> dict[str, Any]:
     return {
-        "ROWS": tiles.layout.rows,
+        "ROWS": ROWS,
         "TILE": COLUMNS,
         "COLUMNS": part,
         "SLICE": table.words.shape[4],
@@ -272,8 +272,9 @@ def specialisations() -> list[Specialisation]:
             signature |= {"column_sums": "*bf16"}
         found.append(_variant(tile_kernels.forward_kernel, signature, shape))
         for features, add in ((True, False), (True, True), (False, True)):
-            flags = {"FEATURES": features, "ADD": add}
-            found.append(_variant(tile_kernels.backward_kernel, signature, shape | flags))
+            for part in (PART, 2 * PART):
+                flags = {"FEATURES": features, "ADD": add, "COLUMNS": part}
+                found.append(_variant(tile_kernels.backward_kernel, signature, shape | flags))
     signature |= {"column_sums": "*fp32"}
     for even in (False, True):
         shape = {"ROWS": ROWS, "COLUMNS": COLUMNS, "EVEN": even}

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from flashschnet_kernels.neighbors.tiles import COLUMNS, Tiles
+from flashschnet_kernels.neighbors.tiles import COLUMNS, ROWS, Tiles
 
 STEPS: tl.constexpr = tl.constexpr(6)
 
@@ -23,7 +23,7 @@ class Sums:
     """Where a kernel leaves its sums: partial ones, or twice the result itself (atomic).
 
     Attributes:
-        rows: [row blocks, splits, rows, padded width], or [beads, width].
+        rows: [row blocks, splits, ROWS, padded width], or [beads, width].
         columns: [row blocks, most_tiles, COLUMNS, padded width], or [beads, width].
     """
 
@@ -53,7 +53,7 @@ def partial_sums(
         result = torch.zeros_like(like)
         return Sums(result, result)
     blocks = tiles.layout.row_blocks
-    rows = like.new_empty(blocks, splits, tiles.layout.rows, padded)
+    rows = like.new_empty(blocks, splits, ROWS, padded)
     shape = (blocks, tiles.most_tiles, COLUMNS, padded)
     return Sums(rows, like.new_empty(shape, dtype=columns))
 
@@ -63,21 +63,18 @@ def reduce_partials(sums: Sums, tiles: Tiles, splits: int, width: int) -> Tensor
     layout = tiles.layout
     result = sums.rows.new_empty(layout.beads, width)
     if layout.row_blocks:
-        reduce_kernel[(layout.row_blocks, layout.rows // COLUMNS)](
+        reduce_kernel[(layout.row_blocks,)](
             sums.rows,
             sums.columns,
             result,
             layout.first_bead,
             layout.molecule_end,
-            layout.molecule_block,
-            layout.molecule_blocks,
-            tiles.slot,
+            tiles.incoming_count,
+            tiles.incoming,
             width,
-            tiles.most_tiles,
             layout.candidates,
             splits,
-            ROWS=layout.rows,
-            TILE=COLUMNS,
+            ROWS=ROWS,
             WIDTH=sums.rows.shape[-1],
             num_warps=4,
         )
@@ -87,46 +84,38 @@ def reduce_partials(sums: Sums, tiles: Tiles, splits: int, width: int) -> Tensor
 @triton.jit
 def reduce_kernel(
     row_sums,  # [row blocks, splits, ROWS, WIDTH]
-    column_sums,  # [row blocks, most_tiles, TILE, WIDTH]
+    column_sums,  # [row blocks * most_tiles, ROWS, WIDTH]
     result,  # [beads, width]
     first_bead,
     molecule_end,
-    molecule_block,
-    molecule_blocks,
-    slot,  # [row blocks, candidates]
+    incoming_count,
+    incoming,  # [row blocks, candidates]
     width,
-    most_tiles,
     candidates,
     splits,
     ROWS: tl.constexpr,
-    TILE: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
-    """Write the sum of all partial sums of TILE beads; grid (row blocks, ROWS // TILE).
+    """Write the sum of all partial sums of ROWS beads; grid (row blocks,).
 
     First the sums of the block's own tiles, then those of the blocks before it, always in this
     order: the same bits every run.
     """
-    row, part = tl.program_id(0), tl.program_id(1)
-    per_block: tl.constexpr = ROWS // TILE
-    bead, w = part * TILE + tl.arange(0, TILE), tl.arange(0, WIDTH)
-    start, blocks = tl.load(molecule_block + row), tl.load(molecule_blocks + row)
-    total = tl.zeros([TILE, WIDTH], tl.float32)
+    row = tl.program_id(0)
+    bead, w = tl.arange(0, ROWS), tl.arange(0, WIDTH)
+    own = bead[:, None] * WIDTH + w[None, :]
+    total = tl.zeros([ROWS, WIDTH], tl.float32)
     for split in range(0, splits):
-        at = (row.to(tl.int64) * splits + split) * (ROWS * WIDTH)
-        total += tl.load(row_sums + at + bead[:, None] * WIDTH + w[None, :])
-    own = tl.arange(0, TILE)[:, None] * WIDTH + w[None, :]
-    # Several steps at a time: their loads wait for each other otherwise.
-    for several in range(0, blocks // 2 + 1, STEPS):
+        total += tl.load(row_sums + (row.to(tl.int64) * splits + split) * (ROWS * WIDTH) + own)
+    tiles = tl.load(incoming_count + row)
+    line = row.to(tl.int64) * candidates
+    # Several tiles at a time: their loads wait for each other otherwise.
+    for several in range(0, tiles, STEPS):
         for one in tl.static_range(STEPS):
-            step = several + one
-            owner = start + (row - start - step + STEPS * blocks) % blocks
-            line = owner.to(tl.int64) * most_tiles
-            at = slot + owner.to(tl.int64) * candidates + step * per_block + part
-            place = tl.load(at, mask=2 * step <= blocks, other=-1)
-            size = tl.where(place >= 0, TILE * WIDTH, 0)
-            at = (line + place) * (TILE * WIDTH)
-            total += tl.load(column_sums + at + own, mask=own < size, other=0.0)
+            there = several + one < tiles
+            tile = tl.load(incoming + line + several + one, mask=there, other=0).to(tl.int64)
+            size = tl.where(there, ROWS * WIDTH, 0)
+            total += tl.load(column_sums + tile * (ROWS * WIDTH) + own, mask=own < size, other=0.0)
     i = tl.load(first_bead + row) + bead
     keep = (i < tl.load(molecule_end + row))[:, None] & (w < width)[None, :]
     tl.store(result + i.to(tl.int64)[:, None] * width + w[None, :], total, mask=keep)

@@ -242,8 +242,7 @@ def specialisations() -> list[Specialisation]:
     """Return the variants that a network of the CGSchNet shape launches."""
     half = {"float32": "*fp16", "float16": "*fp16", "bfloat16": "*bf16"}
     integers = dict.fromkeys(
-        ("first_bead", "molecule_end", "count", "column", "molecule_block", "molecule_blocks"),
-        "*i32",
+        ("first_bead", "molecule_end", "count", "column", "incoming_count", "incoming"), "*i32"
     )
     pointers = dict.fromkeys(
         ("positions", "features", "gradient", "first_scale", "second_scale", "first_bias")
@@ -265,7 +264,7 @@ def specialisations() -> list[Specialisation]:
         weights = dict.fromkeys(
             ("first_high", "first_low", "second_high", "second_low"), half[precision]
         )
-        signature = {**integers, **pointers, **numbers, **weights, "slot": "*i32"}
+        signature = {**integers, **pointers, **numbers, **weights}
         constants = {
             "ROWS": ROWS,
             "TILE": COLUMNS,
@@ -286,7 +285,7 @@ def specialisations() -> list[Specialisation]:
                 kernel, options = tile_kernels.backward_kernel, BACKWARD[name]
                 found.append(_variant(kernel, signature, backward, options, targets))
     for width in (128, tile_geometry.SLOPE):
-        constants = {"ROWS": ROWS, "TILE": COLUMNS, "WIDTH": width}
+        constants = {"ROWS": ROWS, "WIDTH": width}
         found.append(_variant(tile_sums.reduce_kernel, signature, constants, {"num_warps": 4}))
     pairs = {"ROWS": ROWS, "COLUMNS": COLUMNS}
     found.append(_variant(tile_geometry.geometry_kernel, signature, pairs, {"num_warps": 2}))

@@ -1,7 +1,7 @@
 """Tiles of neighbours: which blocks of beads have a pair within the cutoff, found on the device.
 
 Beads that follow each other in a chain are close in space, so the matrix of pairs of a molecule is
-cut into tiles of `ROWS` (or a multiple) x `COLUMNS` beads and only tiles with a pair within the
+cut into tiles of `ROWS` x `COLUMNS` beads and only tiles with a pair within the
 cutoff are kept. Each unordered pair lies in one tile: row block I owns the column blocks I, I + 1,
 ... up to half way round the molecule (a circulant), so that all row blocks own about as many. The
 list is made anew at every step, which costs next to nothing, and therefore cannot miss a pair.
@@ -23,6 +23,7 @@ COLUMNS = 8
 ROOM = 128
 """Tiles of a row block up to which all get their room: molecules of up to 2,040 beads."""
 _STEP = 16  # tiles that one pass of the search looks at
+_TURNED = 128  # candidates that one pass over the tiles found looks at
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,6 @@ class TileLayout:
         molecule_blocks: [row blocks] int32, row blocks of its molecule.
         candidates: tiles that a row block can own at most.
         beads: of the batch.
-        rows: beads of a row block, a multiple of `COLUMNS`.
     """
 
     first_bead: Tensor
@@ -47,7 +47,6 @@ class TileLayout:
     molecule_blocks: Tensor
     candidates: int
     beads: int
-    rows: int = ROWS
 
     @property
     def row_blocks(self) -> int:
@@ -64,12 +63,16 @@ class Tiles:
         count: [row blocks] int32, tiles that each row block owns.
         column: [row blocks, most_tiles] int32, first bead of each tile's columns.
         slot: [row blocks, candidates] int32, by candidate: its place in `column`, or -1.
+        incoming_count: [row blocks] int32, tiles whose columns are the beads of a row block.
+        incoming: [row blocks, candidates] int32, where these are: row block * most_tiles + place.
     """
 
     layout: TileLayout
     count: Tensor
     column: Tensor
     slot: Tensor
+    incoming_count: Tensor
+    incoming: Tensor
 
     @property
     def most_tiles(self) -> int:
@@ -77,10 +80,10 @@ class Tiles:
         return self.column.shape[1]
 
 
-def lay_out(molecule_sizes: tuple[int, ...], device: torch.device, rows: int = ROWS) -> TileLayout:
-    """Cut the beads of molecules laid end to end into row blocks of `rows` beads."""
+def lay_out(molecule_sizes: tuple[int, ...], device: torch.device) -> TileLayout:
+    """Cut the beads of molecules laid end to end into row blocks."""
     sizes = torch.tensor(molecule_sizes, dtype=torch.int64)
-    blocks = (sizes + rows - 1) // rows
+    blocks = (sizes + ROWS - 1) // ROWS
     ends = sizes.cumsum(0)
     starts = ends - sizes
     first_block = blocks.cumsum(0) - blocks
@@ -92,21 +95,20 @@ def lay_out(molecule_sizes: tuple[int, ...], device: torch.device, rows: int = R
 
     most = int(blocks.max()) // 2 + 1 if len(blocks) else 0
     return TileLayout(
-        first_bead=on_device(starts[molecule] + place * rows),
+        first_bead=on_device(starts[molecule] + place * ROWS),
         molecule_start=on_device(starts[molecule]),
         molecule_end=on_device(ends[molecule]),
         molecule_block=on_device(first_block[molecule]),
         molecule_blocks=on_device(blocks[molecule]),
-        candidates=most * (rows // COLUMNS),
+        candidates=most,
         beads=int(ends[-1]) if len(ends) else 0,
-        rows=rows,
     )
 
 
-def needs_host(largest_molecule: int, room: int = ROOM, rows: int = ROWS) -> bool:
+def needs_host(largest_molecule: int, room: int = ROOM) -> bool:
     """Whether the host looks at every search of such a molecule: see `TileSearch`."""
-    blocks = -(-largest_molecule // rows)
-    return (blocks // 2 + 1) * (rows // COLUMNS) > room
+    blocks = -(-largest_molecule // ROWS)
+    return blocks // 2 + 1 > room
 
 
 class TileSearch:
@@ -121,7 +123,6 @@ class TileSearch:
         cutoff: in the unit of the positions.
         device: where the positions are.
         room: tiles of a row block up to which all get their room.
-        rows: beads of a row block.
     """
 
     def __init__(
@@ -130,9 +131,8 @@ class TileSearch:
         cutoff: float,
         device: torch.device,
         room: int = ROOM,
-        rows: int = ROWS,
     ) -> None:
-        self.layout = lay_out(molecule_sizes, device, rows)
+        self.layout = lay_out(molecule_sizes, device)
         self.cutoff = cutoff
         self.complete = self.layout.candidates <= room
         self.capacity = self.layout.candidates if self.complete else room
@@ -155,6 +155,7 @@ def _search(positions: Tensor, layout: TileLayout, cutoff: float, capacity: int)
     count = torch.empty(blocks, dtype=torch.int32, device=positions.device)
     column = torch.empty(blocks, capacity, dtype=torch.int32, device=positions.device)
     slot = torch.empty(blocks, layout.candidates, dtype=torch.int32, device=positions.device)
+    incoming_count, incoming = torch.empty_like(count), torch.empty_like(slot)
     if blocks:
         _find[(blocks,)](
             positions,
@@ -169,12 +170,23 @@ def _search(positions: Tensor, layout: TileLayout, cutoff: float, capacity: int)
             cutoff * cutoff,
             capacity,
             layout.candidates,
-            layout.rows,
+            ROWS,
             COLUMNS,
             _STEP,
             num_warps=4,
         )
-    return Tiles(layout, count, column, slot)
+        _turn[(blocks,)](
+            slot,
+            layout.molecule_block,
+            layout.molecule_blocks,
+            incoming_count,
+            incoming,
+            capacity,
+            layout.candidates,
+            _TURNED,
+            num_warps=4,
+        )
+    return Tiles(layout, count, column, slot, incoming_count, incoming)
 
 
 @triton.jit
@@ -209,17 +221,15 @@ def _find(
     x_i = tl.load(at_i, mask=in_i, other=0.0)
     y_i = tl.load(at_i + 1, mask=in_i, other=0.0)
     z_i = tl.load(at_i + 2, mask=in_i, other=0.0)
-    per_block: tl.constexpr = ROWS // COLUMNS
-    candidates = (blocks // 2 + 1) * per_block
+    candidates = blocks // 2 + 1
     wide_row = row.to(tl.int64)
     found = 0
     for first in range(0, candidates, STEP):
         candidate = first + tl.arange(0, STEP)
-        step = candidate // per_block
-        other = (local + step) % blocks
+        other = (local + candidate) % blocks
         # Half way round an even circle both blocks would own the tile: the lower one does.
-        owned = (candidate < candidates) & ((2 * step < blocks) | (local < other))
-        tile = start + other * ROWS + (candidate % per_block) * COLUMNS  # [STEP]
+        owned = (candidate < candidates) & ((2 * candidate < blocks) | (local < other))
+        tile = start + other * ROWS  # [STEP]
         j = tl.reshape(tile[:, None] + tl.arange(0, COLUMNS)[None, :], [STEP * COLUMNS])
         in_j = j < end
         at_j = positions + j.to(tl.int64) * 3
@@ -240,6 +250,39 @@ def _find(
     tl.store(count + row, found)
 
 
+@triton.jit
+def _turn(
+    slot,
+    molecule_block,
+    molecule_blocks,
+    incoming_count,
+    incoming,
+    capacity,
+    most_candidates,
+    STEP: tl.constexpr,
+):
+    """List the tiles whose columns are the beads of a row block; grid (row blocks,).
+
+    In the order of the candidates: the nearest owner before it comes first. Where `count` is above
+    the capacity the list means nothing.
+    """
+    row = tl.program_id(0)
+    start, blocks = tl.load(molecule_block + row), tl.load(molecule_blocks + row)
+    line = row.to(tl.int64) * most_candidates
+    found = 0
+    for first in range(0, blocks // 2 + 1, STEP):
+        step = first + tl.arange(0, STEP)
+        known = step <= blocks // 2
+        owner = start + (row - start - tl.where(known, step, 0) + blocks) % blocks
+        at = slot + owner.to(tl.int64) * most_candidates + step
+        place = tl.load(at, mask=known, other=-1)
+        flag = (place >= 0).to(tl.int32)
+        target = incoming + line + found + tl.cumsum(flag, axis=0) - flag
+        tl.store(target, owner * capacity + place, mask=place >= 0)
+        found += tl.sum(flag, axis=0)
+    tl.store(incoming_count + row, found)
+
+
 def specialisations() -> list[Specialisation]:
     """Return the variants that a `TileSearch` launches."""
     pointers = {
@@ -257,7 +300,12 @@ def specialisations() -> list[Specialisation]:
     }
     numbers = {"cutoff_squared": "fp32", "capacity": "i32", "most_candidates": "i32"}
     signature = {"positions": "*fp32", **pointers, **numbers}
+    constants = {"ROWS": ROWS, "COLUMNS": COLUMNS, "STEP": _STEP}
+    turned = dict.fromkeys(
+        ("slot", "molecule_block", "molecule_blocks", "incoming_count", "incoming"), "*i32"
+    )
+    turned |= {"capacity": "i32", "most_candidates": "i32"}
     return [
-        Specialisation(_find, signature, {"ROWS": rows, "COLUMNS": COLUMNS, "STEP": _STEP})
-        for rows in (ROWS, 2 * ROWS)
+        Specialisation(_find, signature, constants),
+        Specialisation(_turn, turned, {"STEP": _TURNED}),
     ]

@@ -21,7 +21,7 @@ from flashschnet_kernels.filter_table.triton import (
     splits_of,
 )
 from flashschnet_kernels.message_passing.tile_sums import Sums, partial_sums
-from flashschnet_kernels.neighbors.tiles import COLUMNS, ROWS, Tiles
+from flashschnet_kernels.neighbors.tiles import ROWS, Tiles
 from flashschnet_kernels.nodes import node_kernels
 from flashschnet_kernels.nodes.pack import PackedNodes
 
@@ -111,25 +111,22 @@ class _NodeWork:
 
     def __init__(self, tiles: Tiles, sums: Sums, nodes: PackedNodes, precision: str) -> None:
         layout = tiles.layout
-        self._grid = (-(-layout.row_blocks * layout.rows // BEADS),)
+        self._grid = (-(-layout.row_blocks * ROWS // BEADS),)
         self._sums = (sums.rows, sums.columns)
         self._weights = (nodes.matrices, nodes.scales, nodes.biases)
         self._layout = (
             layout.first_bead,
             layout.molecule_end,
-            layout.molecule_block,
-            layout.molecule_blocks,
-            tiles.slot,
+            tiles.incoming_count,
+            tiles.incoming,
         )
         self._sizes = (
             layout.row_blocks,
-            tiles.most_tiles,
             layout.candidates,
             sums.rows.shape[1],
         )
         self._options = {
-            "ROWS": layout.rows,
-            "COLUMNS": COLUMNS,
+            "ROWS": ROWS,
             "WIDTH": nodes.width,
             "BEADS": BEADS,
             "PRODUCTS": PRODUCTS[precision],
@@ -167,11 +164,11 @@ def specialisations() -> list[Specialisation]:
         *("row_sums", "column_sums", "x_in", "x_out", "h_out", "scales", "biases"),
         *("energy_out", "g_x_out", "g_m_out", "g_x_at"),
     )
-    layout = ("first_bead", "molecule_end", "molecule_block", "molecule_blocks", "slot")
-    numbers = ("block", "row_blocks", "most_tiles", "candidates", "splits")
+    layout = ("first_bead", "molecule_end", "incoming_count", "incoming")
+    numbers = ("block", "row_blocks", "candidates", "splits")
     signature = dict.fromkeys(floats, "*fp32") | dict.fromkeys(layout, "*i32")
     signature |= dict.fromkeys(numbers, "i32") | {"matrices": "*fp16"}
-    shape = {"ROWS": ROWS, "COLUMNS": COLUMNS, "WIDTH": 128, "BEADS": BEADS}
+    shape = {"ROWS": ROWS, "WIDTH": 128, "BEADS": BEADS}
     found = []
     for precision, products in PRODUCTS.items():
         kept = dict.fromkeys(("u_in", "u_out"), "*fp16" if precision == "float16" else "*fp32")

@@ -78,40 +78,32 @@ def beads_of(
 @triton.jit
 def gathered(
     row_sums,  # [row blocks, splits, ROWS, WIDTH]
-    column_sums,  # [row blocks, most_tiles, COLUMNS, WIDTH]
-    molecule_block,
-    molecule_blocks,
-    slot,  # [row blocks, candidates]
+    column_sums,  # [row blocks * most_tiles, ROWS, WIDTH]
+    incoming_count,
+    incoming,  # [row blocks, candidates]
     row,
     own,
     inside,
-    most_tiles,
     candidates,
     splits,
     ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
     WIDTH: tl.constexpr,
 ):
     """Return the sum of all partial sums of some beads [BEADS, WIDTH], in a fixed order."""
     w = tl.arange(0, WIDTH)[None, :]
-    per_block: tl.constexpr = ROWS // COLUMNS
-    start = tl.load(molecule_block + row, mask=inside, other=0)
-    blocks = tl.load(molecule_blocks + row, mask=inside, other=1)
     total = tl.zeros([row.shape[0], WIDTH], tl.float32)
     for split in range(0, splits):
         at = ((row.to(tl.int64) * splits + split) * ROWS + own) * WIDTH
         total += tl.load(row_sums + at[:, None] + w, mask=inside[:, None], other=0.0)
-    # Several steps at a time: their loads wait for each other otherwise.
-    for several in range(0, tl.max(blocks, axis=0) // 2 + 1, STEPS):
+    tiles = tl.load(incoming_count + row, mask=inside, other=0)  # [BEADS]
+    line = row.to(tl.int64) * candidates
+    # Several tiles at a time: their loads wait for each other otherwise.
+    for several in range(0, tl.max(tiles, axis=0), STEPS):
         for one in tl.static_range(STEPS):
-            step = several + one
-            owner = start + (row - start - step + STEPS * blocks) % blocks
-            wide = owner.to(tl.int64)
-            candidate = step * per_block + own // COLUMNS
-            known = inside & (2 * step <= blocks)
-            place = tl.load(slot + wide * candidates + candidate, mask=known, other=-1)
-            at = ((wide * most_tiles + place) * COLUMNS + own % COLUMNS) * WIDTH
-            part = tl.load(column_sums + at[:, None] + w, mask=(place >= 0)[:, None], other=0.0)
+            there = several + one < tiles
+            tile = tl.load(incoming + line + several + one, mask=there, other=0)
+            at = (tile.to(tl.int64) * ROWS + own) * WIDTH
+            part = tl.load(column_sums + at[:, None] + w, mask=there[:, None], other=0.0)
             total += part.to(tl.float32)
     return total
 
@@ -149,16 +141,13 @@ def forward_kernel(
     biases,
     first_bead,
     molecule_end,
-    molecule_block,
-    molecule_blocks,
-    slot,
+    incoming_count,
+    incoming,
     block,
     row_blocks,
-    most_tiles,
     candidates,
     splits,
     ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
     WIDTH: tl.constexpr,
     BEADS: tl.constexpr,
     PRODUCTS: tl.constexpr,
@@ -171,17 +160,14 @@ def forward_kernel(
     messages = gathered(
         row_sums,
         column_sums,
-        molecule_block,
-        molecule_blocks,
-        slot,
+        incoming_count,
+        incoming,
         row,
         own,
         inside,
-        most_tiles,
         candidates,
         splits,
         ROWS,
-        COLUMNS,
         WIDTH,
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
@@ -207,16 +193,13 @@ def turn_kernel(
     biases,
     first_bead,
     molecule_end,
-    molecule_block,
-    molecule_blocks,
-    slot,
+    incoming_count,
+    incoming,
     block,
     row_blocks,
-    most_tiles,
     candidates,
     splits,
     ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
     WIDTH: tl.constexpr,
     BEADS: tl.constexpr,
     PRODUCTS: tl.constexpr,
@@ -230,17 +213,14 @@ def turn_kernel(
     messages = gathered(
         row_sums,
         column_sums,
-        molecule_block,
-        molecule_blocks,
-        slot,
+        incoming_count,
+        incoming,
         row,
         own,
         inside,
-        most_tiles,
         candidates,
         splits,
         ROWS,
-        COLUMNS,
         WIDTH,
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
@@ -273,16 +253,13 @@ def backward_kernel(
     scales,
     first_bead,
     molecule_end,
-    molecule_block,
-    molecule_blocks,
-    slot,
+    incoming_count,
+    incoming,
     block,
     row_blocks,
-    most_tiles,
     candidates,
     splits,
     ROWS: tl.constexpr,
-    COLUMNS: tl.constexpr,
     WIDTH: tl.constexpr,
     BEADS: tl.constexpr,
     PRODUCTS: tl.constexpr,
@@ -295,17 +272,14 @@ def backward_kernel(
     g_h = gathered(
         row_sums,
         column_sums,
-        molecule_block,
-        molecule_blocks,
-        slot,
+        incoming_count,
+        incoming,
         row,
         own,
         inside,
-        most_tiles,
         candidates,
         splits,
         ROWS,
-        COLUMNS,
         WIDTH,
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
