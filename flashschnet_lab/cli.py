@@ -115,8 +115,8 @@ def simulate(
             help="Kernel plan: reference, baseline, flash (16-bit weights), flash-float32, exact, "
             "balanced or fast (tables of filters; force error 1e-5, 1e-4, 3e-3), or a list of "
             "switches: radial_basis,message_passing,aggregation,quantization. Default: "
-            "flash-float32, or the reference where its kernels cannot run; a restart goes on with "
-            "the plan of its run."
+            "exact, or the reference where its kernels cannot run; a restart goes on with the plan "
+            "of its run."
         ),
     ] = None,
     device: Annotated[
@@ -239,7 +239,7 @@ def bench(
         Optional[list[str]],  # noqa: UP045
         typer.Option(
             help="Kernel plan, all others compared with the first; may be repeated. "
-            "Default: baseline, reference, flash-float32 and flash. See simulate --help."
+            "Default: baseline, reference, flash-float32, exact and fast. See simulate --help."
         ),
     ] = None,
     ladder: Annotated[
@@ -321,7 +321,9 @@ def bench(
         precision_command,
     )
 
-    names = plan or (LADDER if ladder else ("baseline", "reference", "flash-float32", "flash"))
+    names = plan or (
+        LADDER if ladder else ("baseline", "reference", "flash-float32", "exact", "fast")
+    )
     plans = [_plan(name, device) for name in names]
     precisions = [d.value for d in dtype or [Precision.float32]]
     named = protein or ([] if pdb or beads else ["chignolin"])

@@ -87,8 +87,18 @@ def compile_model(system: System, classes: Sequence[str]) -> list[CompiledTable]
 
 
 def cache_folder() -> Path:
-    """Return where tables are left for other runs: in the user's cache folder of this platform."""
-    from platformdirs import user_cache_dir
+    """Return where tables are left for other runs: in the user's cache folder of this platform.
+
+    Raises:
+        UserError: the package that knows the platform is not installed.
+    """
+    try:
+        from platformdirs import user_cache_dir
+    except ImportError as error:
+        raise UserError(
+            "a plan with tables of filters keeps them in the user's cache folder, and platformdirs "
+            "finds it: pip install platformdirs, or use --plan flash-float32"
+        ) from error
 
     return Path(user_cache_dir("flashschnet-lab", appauthor=False)) / "filters"
 

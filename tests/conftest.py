@@ -21,7 +21,7 @@ def _tables_of_tests_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """Keep the tables of filters that tests make out of the user's cache, and his out of tests."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flashschnet_lab.compiling.cache_folder", lambda: folder)
+        patch.setattr("platformdirs.user_cache_dir", lambda name, **_: str(folder / name))
         yield
 
 

@@ -96,7 +96,7 @@ def test_bench(tmp_path, capsys):
     quick = ["--replicas", "1", "--seconds", "0.01", "--device", "cpu", "--out", "bench.json"]
     assert run("bench", *quick) == 0
     plans = [r["plan"] for r in json.loads((tmp_path / "bench.json").read_text())["records"]]
-    assert plans == ["baseline", "reference", "flash-float32", "flash"]
+    assert plans == ["baseline", "reference", "flash-float32", "exact", "fast"]
     assert "force error" in capsys.readouterr().out
     assert run("bench", "--plan", "warp") == 2
 

@@ -64,7 +64,7 @@ def messages(
     width, slices = _width(shape), _slices(shape)
     once, on_chip = _forward(sizes, plan, tiles, width, slices)
     again = _backward(sizes, plan, tiles, width, slices, first, add=not last)
-    written = _partial_numbers(tiles, width, tiles.table_splits(slices)) * _FLOAT
+    written = _partial_bytes(plan, tiles, width, tiles.table_splits(slices), tiles.active)
     once += Moves(written=written)
     again += Moves(written=0.0 if first else written)
     label = f"block {number} message passing"
@@ -189,10 +189,12 @@ def _node_moves(
     row = _FLOAT * sizes.all_beads * width
     halves = 1 if choice(plan, "quantization") == "fp16" else 2
     weights = _MATRICES[kernel] * 2.0 * halves * width * width
-    sums = _FLOAT * _partial_numbers(tiles, width, tiles.table_splits(slices))
+    splits = tiles.table_splits(slices)
+    sums = _partial_bytes(plan, tiles, width, splits, tiles.active)
     read = sums + rows[0] * row + weights + list_bytes(tiles)
     products = _MATRICES[kernel] * 2.0 * width * width * sizes.all_beads
-    flops = products + sums / _FLOAT + 12.0 * sizes.all_beads * width
+    added = width * (tiles.rows * tiles.row_blocks * splits + SIDE * tiles.active)
+    flops = products + added + 12.0 * sizes.all_beads * width
     programs = tiles.row_blocks * tiles.rows / _NODE_BEADS
     return Moves(read, rows[1] * row, flops), max(0.0, programs - 1.0) * weights
 
@@ -205,8 +207,7 @@ def _explicit_bytes(shape: SchNetShape, sizes: Sizes, plan: object, tiles: Tilin
     """
     width, slices = _width(shape), _slices(shape)
     row = _FLOAT * sizes.all_beads * width
-    rows_of_sums = SIDE * tiles.rooms + tiles.rows * tiles.row_blocks * tiles.table_splits(slices)
-    sums = _FLOAT * width * rows_of_sums
+    sums = _partial_bytes(plan, tiles, width, tiles.table_splits(slices), tiles.rooms)
     hidden = shape.blocks * _kept_bytes(shape, sizes, plan)
     slopes = _FLOAT * tiles.pair_rooms * slices
     return (shape.blocks + 2) * row + hidden + _FLOAT * sizes.all_beads + sums + slopes
@@ -218,9 +219,11 @@ def _kept_bytes(shape: SchNetShape, sizes: Sizes, plan: object) -> float:
     return float(number * sizes.all_beads * _width(shape))
 
 
-def _partial_numbers(tiles: Tiling, width: int, splits: int) -> float:
-    """Return the numbers of the partial sums of tiles that are there."""
-    return width * (tiles.rows * tiles.row_blocks * splits + SIDE * tiles.active)
+def _partial_bytes(plan: object, tiles: Tiling, width: int, splits: int, columns: float) -> float:
+    """Return the bytes of partial sums; those of so many tiles' columns are 16 bit with fp16."""
+    number = 2 if choice(plan, "quantization") == "fp16" else _FLOAT
+    of_rows = _FLOAT * tiles.rows * tiles.row_blocks * splits
+    return float(width * (of_rows + number * SIDE * columns))
 
 
 def _feature_bytes(tiles: Tiling, width: int) -> float:

@@ -65,7 +65,7 @@ IMPLEMENTATIONS: dict[str, dict[str, Implementation]] = {
     },
     "priors": {
         "reference": Implementation("autograd over all terms", _SCATTER),
-        "triton": Implementation("all terms in one pass, repulsion in another", _EXACT, "triton"),
+        "triton": Implementation("all terms and repulsion in one pass", _EXACT, "triton"),
         "cpu": Implementation("all terms and repulsion in one compiled pass", _EXACT, "numba"),
     },
     "langevin": {

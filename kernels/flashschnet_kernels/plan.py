@@ -150,7 +150,8 @@ class KernelPlan:
                 reason = "atomic adds" if self.atomic else "partial sums per tile, in fixed order"
                 determinism = "last bits change from run to run" if self.atomic else _SAME
             if field.name == "aggregation" and self.message_passing == "cpu":
-                reason, determinism = "index_add inside message_passing, serial", _SAME
+                how = "in a fixed order" if self.tabulated else "index_add, serial"
+                reason, determinism = f"inside message_passing, {how}", _SAME
             if field.name == "message_passing" and self.atomic:
                 determinism = "last bits change from run to run"
             lines.append(
@@ -373,14 +374,14 @@ def _missing(name: str, needs: str, device: torch.device) -> str:
         if importlib.util.find_spec("triton") is None:
             return "needs triton: pip install triton (Linux)"
         if device.type != "cuda" and not _interpreting():
-            return "needs a GPU; the plans flash and flash-float32 are for a CPU too"
+            return "needs a GPU; the plans exact and flash-float32 are for a CPU too"
     if needs == "numba":
         if device.type != "cpu":
-            return "works on a CPU; the plans flash and flash-float32 are for a GPU too"
+            return "works on a CPU; the plans exact and flash-float32 are for a GPU too"
         if importlib.util.find_spec("numba") is None:
             return "needs numba: pip install numba"
     if needs == "cpu" and device.type != "cpu":
-        return "works on a CPU; the plans flash and flash-float32 are for a GPU too"
+        return "works on a CPU; the plans exact and flash-float32 are for a GPU too"
     return ""
 
 

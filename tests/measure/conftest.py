@@ -5,20 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flashschnet_lab import compiling
 from flashschnet_lab.loading import default_prior
 from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
 from flashschnet_lab.proteins.builder import build_chain
 from flashschnet_lab.system import Model, System
-
-
-@pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory):
-    """Keep tables of filters out of the user's cache folder."""
-    folder, patch = tmp_path_factory.mktemp("tables"), pytest.MonkeyPatch()
-    patch.setattr(compiling, "cache_folder", lambda: folder)
-    yield
-    patch.undo()
 
 
 @pytest.fixture(scope="session")

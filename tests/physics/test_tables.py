@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from flashschnet_kernels.plan import KernelPlan
-from flashschnet_lab import compiling
 from flashschnet_lab.loading import load_system
 from flashschnet_lab.potentials.tables import CLASSES
 from flashschnet_lab.simulation.engine import Simulation
@@ -22,14 +21,6 @@ TIMESTEP_FS = 2.0
 STEPS = 200
 FLOOR = 0.1 * BOLTZMANN * TEMPERATURE
 """Drift, kcal/mol per ns and degree of freedom, below which the length of the run decides."""
-
-
-@pytest.fixture(scope="module", autouse=True)
-def own_cache(tmp_path_factory):
-    folder, patch = tmp_path_factory.mktemp("tables"), pytest.MonkeyPatch()
-    patch.setattr(compiling, "cache_folder", lambda: folder)
-    yield
-    patch.undo()
 
 
 @pytest.fixture(scope="module")

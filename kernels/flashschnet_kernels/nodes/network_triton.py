@@ -1,6 +1,6 @@
 """A whole SchNet with tabulated filters on a GPU: energy and gradient in explicit order.
 
-No autograd and nothing that looks at the host: 13 launches for 4 blocks, besides the search for
+No autograd and nothing that looks at the host: 18 launches for 4 blocks, besides the search for
 neighbours. Nothing with a row per pair and a column per channel exists in memory.
 """
 
