@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from flashschnet_kernels.plan import parse_plan
+from flashschnet_kernels.plan import PRECISION_CLASSES, parse_plan
 from flashschnet_lab.loading import load_system
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.receipt import energy_drift
@@ -29,7 +29,7 @@ FLOAT32 = (
     "message_passing",
     "flash-float32",
 )
-NEAR = {"flash": 3e-5, "flash-bf16": 3e-4}
+NEAR = {"flash": 3e-5, "flash-bf16": 3e-4, "exact": 3e-6, "balanced": 3e-5, "fast": 3e-4}
 """Angstrom that a bead may be off after `NEAR_STEPS`; float32 plans agree to a few roundings."""
 
 FLOOR = 0.1 * BOLTZMANN * TEMPERATURE
@@ -96,7 +96,7 @@ def distance(one: Run, other: Run) -> float:
     return float(np.abs(one.positions[frame] - other.positions[frame]).max())
 
 
-@pytest.mark.parametrize("plan", FLOAT32)
+@pytest.mark.parametrize("plan", [*FLOAT32, *PRECISION_CLASSES])
 def test_float32_plans_drift_no_more_than_the_reference(nve, plan):
     assert nve(plan).drift < 2 * nve("reference").drift + FLOOR
 
@@ -112,7 +112,7 @@ def test_float32_plans_stay_with_the_reference(nve, plan):
 
 
 @pytest.mark.parametrize("plan", NEAR)
-def test_16_bit_stays_near_the_reference(nve, plan):
+def test_16_bit_and_tables_stay_near_the_reference(nve, plan):
     away = distance(nve(plan), nve("reference"))
     assert distance(nve("flash-float32"), nve("reference")) < away < NEAR[plan]
 

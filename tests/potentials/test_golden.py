@@ -11,6 +11,7 @@ from flashschnet_kernels.priors import reference as terms
 from flashschnet_lab.loading import load_system
 from flashschnet_lab.measure.accuracy import LIMITS, network_force_error
 from flashschnet_lab.potentials.schnet import SchNetShape
+from flashschnet_lab.potentials.tables import CLASSES, class_of
 from flashschnet_lab.proteins.mapping import read_protein
 from flashschnet_lab.system import Model, System, build_force_field
 from tests.potentials.mlcg_data import PDB_NAMES, mlcg_prior_table, mlcg_schnet, protein_from_types
@@ -122,6 +123,21 @@ def chignolin_in_float32(shared, basis: str, plan: str) -> tuple[float, float]:
 def test_float32_is_as_good_as_the_original_float32(shared, basis, plan):
     ours, theirs = chignolin_in_float32(shared, basis, plan)
     assert ours < 2 * theirs
+
+
+@pytest.mark.parametrize("basis", BASES)
+@pytest.mark.parametrize("plan", CLASSES)
+def test_a_table_keeps_its_promise_on_every_frame(shared, basis, plan):
+    """In float32, compiled, of a network that the search for a table has not seen."""
+    pytest.importorskip("numba")
+    system, golden = golden_system(shared, "chignolin", basis)
+    assert system.model.network is not None
+    system.model.network.float()
+    positions = torch.from_numpy(golden["chignolin_pos"]).float()
+    force_field = build_force_field([system] * len(positions), plan=parse_plan(plan, "cpu"))
+    forces = force_field(positions).forces.double().numpy()
+    error = relative_error(forces, golden[f"chignolin_forces_{basis}"])
+    assert error < class_of(plan).promise
 
 
 @pytest.mark.parametrize("basis", BASES)

@@ -136,26 +136,28 @@ class _NodeWork:
 
     def forward(self, block: int, x: Tensor, x_next: Tensor, h: Tensor, u: Tensor) -> None:
         """From the messages of a block to the features of the next."""
-        self._launch(node_kernels.forward_kernel, (x, x_next, h, u), self._weights, block)
+        arguments = self._arguments((x, x_next, h, u), self._weights, block)
+        if self._grid[0]:
+            node_kernels.forward_kernel[self._grid](*arguments, **self._options)
 
     def turn(
         self, block: int, x: Tensor, energy: Tensor, g_x: Tensor, g_m: Tensor, u: Tensor
     ) -> None:
         """From the messages of the last block to energies and back to dE/dm."""
-        buffers = (x, energy, g_x, g_m, u)
-        self._launch(node_kernels.turn_kernel, buffers, self._weights, block)
+        arguments = self._arguments((x, energy, g_x, g_m, u), self._weights, block)
+        if self._grid[0]:
+            node_kernels.turn_kernel[self._grid](*arguments, **self._options)
 
     def backward(self, block: int, g_x: Tensor, g_m: Tensor, u: Tensor) -> None:
         """From dE/dh of the next block to dE/dm of this one."""
-        self._launch(node_kernels.backward_kernel, (g_x, g_m, u), self._weights[:2], block)
-
-    def _launch(
-        self, kernel: Any, buffers: tuple[Tensor, ...], weights: tuple[Tensor, ...], block: int
-    ) -> None:
+        arguments = self._arguments((g_x, g_m, u), self._weights[:2], block)
         if self._grid[0]:
-            kernel[self._grid](
-                *self._sums, *buffers, *weights, *self._layout, block, *self._sizes, **self._options
-            )
+            node_kernels.backward_kernel[self._grid](*arguments, **self._options)
+
+    def _arguments(
+        self, buffers: tuple[Tensor, ...], weights: tuple[Tensor, ...], block: int
+    ) -> tuple[Any, ...]:
+        return (*self._sums, *buffers, *weights, *self._layout, block, *self._sizes)
 
 
 def specialisations() -> list[Specialisation]:
