@@ -2,55 +2,23 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
 import torch
-from torch import Tensor
 
-from flashschnet_kernels.filter_table.knots import Knots
-from flashschnet_kernels.filter_table.reference import expand
-from flashschnet_kernels.filter_table.table import FilterTable, build_table
-from flashschnet_kernels.message_passing import reference
-from flashschnet_kernels.message_passing.filter_network import FilterNetwork
+from flashschnet_kernels.filter_table.table import FilterTable
 from tests.kernels.cases import CASES, CUTOFF, KINDS, Case, case_from, poisoned, scattered
+from tests.kernels.tables import BLOCKS, by_definition, table_of
 from tests.kernels.tolerances import assert_as_exact_as_eager
 
 pytest.importorskip("numba")
 from flashschnet_kernels.filter_table import cpu, pairs_cpu
 
-BLOCKS = 2
 ALL_CASES = CASES | {
     "wide": replace(case_from(scattered(40, 14.0, seed=6)), channels=70),
     "lonely molecules": case_from(scattered(9, 5.0, seed=8), (1, 6, 1, 1)),
 }
-
-
-def table_of(case: Case, kind: str = "exp_normal", form: str = "cubic", **knots) -> FilterTable:
-    generator = torch.Generator().manual_seed(7)
-
-    def random(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator) / math.sqrt(shape[-1])
-
-    c, f = case.channels, case.functions
-    networks = [
-        FilterNetwork(random(c, f), random(c), random(c, c), case.basis(kind, torch.float64))
-        for _ in range(BLOCKS)
-    ]
-    pieces, stretch = knots.get("pieces", 150), knots.get("stretch", 3.0 / CUTOFF)
-    return build_table(networks, Knots(pieces, stretch, CUTOFF), form)
-
-
-def by_definition(case: Case, table: FilterTable, dtype: torch.dtype, block: int):
-    """Return messages, dE/dh and dE/dx for random features and a random dE/dm."""
-    x = case.positions.to(dtype, copy=True).requires_grad_()
-    h = case.random(case.beads, dtype, seed=1).clone().requires_grad_()
-    i, j = case.pairs
-    filters = expand((x[j] - x[i]).norm(dim=1), table, block)
-    messages = reference.pass_messages(h, filters, case.pairs)
-    gradients = torch.autograd.grad(messages, (h, x), case.random(case.beads, dtype, seed=2))
-    return messages.detach(), *gradients
 
 
 def by_kernel(case: Case, table: FilterTable, block: int):
