@@ -90,6 +90,23 @@ def pull(positions: Tensor, slopes: Tensor, tiles: Tiles, knots: Knots) -> Tenso
 
 
 @triton.jit
+def pairs_of_tile(positions, x_i, y_i, z_i, i, j, first, end, cutoff):
+    """Return x_j - x_i, y, z, their square and which pairs count, [ROWS, COLUMNS] each.
+
+    A pair of beads of the molecule within the cutoff counts; of the row block's own beads, which
+    meet twice, with i < j.
+    """
+    x_j, y_j, z_j = load_beads(positions, j, j < end)
+    dx = x_j[None, :] - x_i[:, None]
+    dy = y_j[None, :] - y_i[:, None]
+    dz = z_j[None, :] - z_i[:, None]
+    squared = dx * dx + dy * dy + dz * dz
+    valid = (i[:, None] < j[None, :]) | (j[None, :] < first)
+    valid = valid & (i < end)[:, None] & (j < end)[None, :] & (squared < cutoff * cutoff)
+    return dx, dy, dz, squared, valid
+
+
+@triton.jit
 def coordinate_kernel(
     positions,  # [beads, 3]
     first_bead,
@@ -120,14 +137,9 @@ def coordinate_kernel(
     own = tl.arange(0, ROWS)[:, None] * COLUMNS + tl.arange(0, COLUMNS)[None, :]
     for place in range(tl.program_id(1), tl.load(count + row), tl.num_programs(1)):
         j = tl.load(column + line + place) + tl.arange(0, COLUMNS)
-        x_j, y_j, z_j = load_beads(positions, j, j < end)
-        dx = x_j[None, :] - x_i[:, None]  # [ROWS, COLUMNS]
-        dy = y_j[None, :] - y_i[:, None]
-        dz = z_j[None, :] - z_i[:, None]
-        squared = dx * dx + dy * dy + dz * dz
-        # Within the row block's own beads a pair appears twice: keep i < j.
-        valid = (i[:, None] < j[None, :]) | (j[None, :] < first)
-        valid = valid & (i < end)[:, None] & (j < end)[None, :] & (squared < cutoff * cutoff)
+        _, _, _, squared, valid = pairs_of_tile(
+            positions, x_i, y_i, z_i, i, j, first, end, cutoff
+        )  # [ROWS, COLUMNS]
         u = tl.sqrt(squared)
         if not EVEN:
             u = 1.0 - tl.exp2(-stretch * u)
@@ -171,13 +183,9 @@ def pull_kernel(
     own = tl.arange(0, ROWS)[:, None] * COLUMNS + tl.arange(0, COLUMNS)[None, :]
     for place in range(tl.program_id(1), tl.load(count + row), tl.num_programs(1)):
         j = tl.load(column + line + place) + tl.arange(0, COLUMNS)
-        x_j, y_j, z_j = load_beads(positions, j, j < end)
-        dx = x_j[None, :] - x_i[:, None]  # [ROWS, COLUMNS]
-        dy = y_j[None, :] - y_i[:, None]
-        dz = z_j[None, :] - z_i[:, None]
-        squared = dx * dx + dy * dy + dz * dz
-        valid = (i[:, None] < j[None, :]) | (j[None, :] < first)
-        valid = valid & (i < end)[:, None] & (j < end)[None, :] & (squared < cutoff * cutoff)
+        dx, dy, dz, squared, valid = pairs_of_tile(
+            positions, x_i, y_i, z_i, i, j, first, end, cutoff
+        )  # [ROWS, COLUMNS]
         slope = tl.zeros([ROWS, COLUMNS], tl.float32)
         at = slope_at + (line + place) * (ROWS * COLUMNS) + own
         for _ in range(0, slices):
