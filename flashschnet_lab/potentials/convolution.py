@@ -62,7 +62,7 @@ def convolution(
         if table is None:
             raise ValueError(f"filters={plan.filters} needs a table of the network's filters")
         number = {id(block): n for n, block in enumerate(network.blocks)}
-        return _tabulated(positions, neighbors, plan, table, number)
+        return _tabulated(network, positions, neighbors, plan, table, number)
     if plan.message_passing == "triton":
         return _fused_tiles(basis, positions, neighbors, plan)
     if plan.message_passing == "cpu":
@@ -125,6 +125,7 @@ def _fused_blocks(
 
 
 def _tabulated(
+    network: SchNet,
     positions: Tensor,
     neighbors: Neighbors,
     plan: KernelPlan,
@@ -135,7 +136,11 @@ def _tabulated(
     if plan.message_passing == "triton":
         from flashschnet_kernels.filter_table import triton
 
-        packed = triton.pack_table(table)
+        kept: tuple[FilterTable, Any] | None = getattr(network, "packed_table", None)
+        if kept is None or kept[0] is not table:  # not in every step
+            kept = (table, triton.pack_table(table))
+            network.packed_table = kept  # type: ignore[assignment]
+        packed = kept[1]
         s = triton.convolution_coordinates(positions, neighbors, table.knots)
         return lambda block, h: triton.pass_messages(h, s, neighbors, packed, number[id(block)])
     from flashschnet_kernels.filter_table.reference import expand
