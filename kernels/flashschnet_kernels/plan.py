@@ -59,6 +59,11 @@ class KernelPlan:
             raise ValueError(
                 f"filters={self.filters} goes with message_passing=reference, triton or cpu"
             )
+        if self.tabulated and self.message_passing == "cpu" and self.nodes != "cpu":
+            raise ValueError(
+                f"filters={self.filters} with message_passing=cpu is one compiled call for the "
+                "whole network; it needs nodes=cpu, or message_passing=reference"
+            )
         if self.nodes == "reference":
             return
         if not self.tabulated or self.message_passing != self.nodes:

@@ -327,3 +327,10 @@ def test_the_default_plan_is_the_fastest_that_keeps_float32(installed):
     assert default_plan("mps") == REFERENCE
     installed()
     assert default_plan("cpu") == default_plan("cuda") == REFERENCE
+
+
+def test_a_table_on_a_cpu_is_read_by_the_whole_network_or_by_the_reference():
+    whole = tabulated("cpu", "exact")
+    with pytest.raises(ValueError, match="it needs nodes=cpu, or message_passing=reference"):
+        replace(whole, nodes="reference")
+    assert KernelPlan(filters="table-exact").nodes == "reference"
