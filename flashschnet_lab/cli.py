@@ -295,6 +295,13 @@ def bench(
             "ensembles of all plans with that of the first, which runs twice.",
         ),
     ] = None,
+    drift: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(
+            help="Measure no speed; run so many picoseconds without a thermostat and show how far "
+            "the total energy drifts under each plan."
+        ),
+    ] = None,
     out: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(help="JSON file to add the records to; pictures go beside it."),
@@ -315,6 +322,7 @@ def bench(
     from flashschnet_kernels.plan import LADDER
     from flashschnet_lab.measure.command import (
         bench_command,
+        drift_command,
         ensembles_command,
         find_systems,
         fit_command,
@@ -336,6 +344,9 @@ def bench(
         return
     if ensembles is not None:
         ensembles_command(systems, replicas or [64], plans, ensembles, device=device, out=out)
+        return
+    if drift is not None:
+        drift_command(systems, replicas or [8], plans, drift, device=device, out=out)
         return
     bench_command(
         systems,
@@ -380,6 +391,9 @@ def distil(
     steps: Annotated[
         Optional[int], typer.Option(help="Optimiser steps.", min=1)  # noqa: UP045
     ] = None,
+    depth: Annotated[
+        float, typer.Option(help="Of a native contact, kcal/mol; a large fold needs 3.", min=0.1)
+    ] = 2.0,
     seed: Annotated[int, typer.Option(help="Of sampling and weights.", min=0)] = 1,
     device: Annotated[
         Optional[str], typer.Option(help="cpu or cuda. Default: the GPU if there is one.")  # noqa: UP045
@@ -388,7 +402,7 @@ def distil(
     """Train a SchNet on the structure-based potential of a protein. An interrupted run goes on."""
     from flashschnet_lab.training.command import distil_command
 
-    distil_command(structure, out, small=small, steps=steps, seed=seed, device=device)
+    distil_command(structure, out, small=small, steps=steps, seed=seed, device=device, depth=depth)
 
 
 @app.command()

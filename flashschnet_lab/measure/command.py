@@ -149,6 +149,29 @@ def ensembles_command(
             write_comparison(found, out, command)
 
 
+def drift_command(
+    systems: Sequence[System],
+    replicas: Sequence[int],
+    plans: Sequence[KernelPlan],
+    time_ps: float,
+    *,
+    device: str | None,
+    out: Path | None,
+) -> None:
+    """Show how far the total energy drifts without a thermostat under each plan."""
+    from flashschnet_lab.measure.drift import drifts_table, energy_drifts, write_drifts
+
+    console = _console()
+    for system, copies in product(systems, replicas):
+        with console.status(f"{copies} x {system.name}, {time_ps:g} ps under each plan"):
+            found = energy_drifts(system, plans, replicas=copies, time_ps=time_ps, device=device)
+        console.print(drifts_table(found))
+        if out is not None:
+            command = f"flashschnet bench --protein {system.name} --replicas {copies} "
+            command += "".join(f"--plan {plan.name} " for plan in plans) + f"--drift {time_ps:g}"
+            write_drifts(found, out, command)
+
+
 def precision_command(
     systems: Sequence[System], *, device: str | None, out: Path | None, steps: int = 200
 ) -> None:

@@ -17,9 +17,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from flashschnet_kernels.plan import KernelPlan
 from flashschnet_lab import __version__
-from flashschnet_lab.checkpoints.native import load_model, save_model
+from flashschnet_lab.checkpoints.native import load_model, read_description, save_model
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import structure_based_model
+from flashschnet_lab.potentials.structure_based import DEFAULT_DEPTH
 from flashschnet_lab.proteins.library import embedded_like, embedded_names, embedded_protein
 from flashschnet_lab.proteins.protein import Protein
 from flashschnet_lab.simulation.engine import Simulation, resolve_device
@@ -41,6 +42,7 @@ def distil_command(
     steps: int | None,
     seed: int,
     device: str | None,
+    depth: float = DEFAULT_DEPTH,
 ) -> None:
     """Train a model folder; arguments as the command line's."""
     console, where = Console(), resolve_device(device)
@@ -48,13 +50,16 @@ def distil_command(
     folder = out or Path("models") / protein.name
     if (folder / "model.json").exists():
         raise UserError(f"{folder} already holds a model; name another folder with --out")
-    model = structure_based_model(protein)
+    model = structure_based_model(protein, depth)
     teacher = System(protein, model, protein.positions)
-    settings = replace(SMALL if small else settings_for(protein), seed=seed)
+    large = settings_for(protein, depth)
+    settings = replace(SMALL, temperatures=large.temperatures) if small else large
+    settings = replace(settings, seed=seed)
     settings = replace(settings, steps=steps or settings.steps)
     work = folder.with_name(folder.name + ".work")
     command = f"flashschnet distil {structure if structure in embedded_names() else 'FILE'}"
     command += " --small" * small + (f" --steps {steps}" if steps else "")
+    command += f" --depth {depth:g}" if depth != DEFAULT_DEPTH else ""
     command += f" --seed {seed}" if seed != 1 else ""
     console.print(f"{protein.name}: {protein.beads} beads; work in {work} (kept until done)")
     begun = time.perf_counter()
@@ -112,7 +117,8 @@ def validate_command(
     """Validate a distilled model; arguments as the command line's."""
     console, model = Console(), load_model(folder)
     protein = _validated_protein(folder, model, structure)
-    moved_by = structure_based_model(protein) if teacher else model
+    depth = float(read_description(folder).get("teacher_depth", DEFAULT_DEPTH))
+    moved_by = structure_based_model(protein, depth) if teacher else model
     system = System(protein, moved_by, protein.positions)
     with _bar(console) as tell:
 

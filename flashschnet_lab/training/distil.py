@@ -25,6 +25,7 @@ import torch
 
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
+from flashschnet_lab.potentials.structure_based import DEFAULT_DEPTH
 from flashschnet_lab.proteins.builder import build_chain
 from flashschnet_lab.proteins.protein import Protein
 from flashschnet_lab.system import Model, System
@@ -44,6 +45,8 @@ Tell = Callable[[float, str], None]
 SHARE_OF_SAMPLING = 0.15
 CURVE_POINTS = 200
 STEPS_BETWEEN_SAVES = 500
+STEPS_OF_LADDER = (300.0, 350.0, 400.0, 500.0, 650.0)
+"""Kelvin, for a teacher of the default depth."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ class DistilSettings:
         seed: of sampling, initial weights and shuffling.
     """
 
-    temperatures: tuple[float, ...] = (300.0, 350.0, 400.0, 500.0, 650.0)
+    temperatures: tuple[float, ...] = STEPS_OF_LADDER
     replicas: int = 160
     sampling_steps: int = 5000
     frame_every: int = 50
@@ -81,12 +84,30 @@ class DistilSettings:
     seed: int = 1
 
 
-def settings_for(protein: Protein) -> DistilSettings:
-    """Return the settings that made the models of the package: less at once for larger proteins."""
+def settings_for(protein: Protein, depth: float = DEFAULT_DEPTH) -> DistilSettings:
+    """Return the settings that made the models of the package: less at once for larger proteins.
+
+    Args:
+        protein: to be taught.
+        depth: of the teacher's wells, kcal/mol.
+    """
     return DistilSettings(
+        temperatures=ladder_for(depth),
         batch_size=min(32, max(8, 4300 // protein.beads)),
         round_replicas=min(80, max(10, 5400 // protein.beads)),
     )
+
+
+def ladder_for(depth: float) -> tuple[float, ...]:
+    """Return the sampling temperatures in kelvin for wells of a depth in kcal/mol.
+
+    From 300 K, where the fold is to hold, to 325 K per kcal/mol, where it is lost at once: a fold
+    melts at a temperature in proportion to its wells. Shallow wells keep 50 K of ladder.
+    """
+    coldest, hottest = STEPS_OF_LADDER[0], STEPS_OF_LADDER[-1]
+    top = max(coldest + 50.0, hottest * depth / DEFAULT_DEPTH)
+    stretch = (top - coldest) / (hottest - coldest)
+    return tuple(round(coldest + stretch * (t - coldest), 1) for t in STEPS_OF_LADDER)
 
 
 SMALL = DistilSettings(

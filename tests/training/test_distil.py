@@ -13,12 +13,23 @@ import torch
 from flashschnet_lab.checkpoints.native import load_model
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import priors_only_model, structure_based_model
+from flashschnet_lab.potentials.structure_based import DEFAULT_DEPTH
 from flashschnet_lab.proteins.library import embedded_protein
 from flashschnet_lab.system import System, build_force_field
 from flashschnet_lab.training import distil as module
-from flashschnet_lab.training.command import validate_command, write_distilled
+from flashschnet_lab.training.command import (
+    distil_command,
+    validate_command,
+    write_distilled,
+)
 from flashschnet_lab.training.data import label
-from flashschnet_lab.training.distil import DistilSettings, distil, ladder, ladder_starts
+from flashschnet_lab.training.distil import (
+    DistilSettings,
+    distil,
+    ladder,
+    ladder_for,
+    ladder_starts,
+)
 from flashschnet_lab.training.force_matching import learning_rate
 
 CPU = torch.device("cpu")
@@ -118,6 +129,35 @@ def test_every_rung_gets_folded_and_extended_starts(teacher):
     folded = (starts == teacher.protein.positions).all((1, 2))
     for temperature in settings.temperatures:
         assert set(folded[temperatures == temperature]) == {True, False}
+
+
+def test_the_ladder_grows_with_the_wells():
+    assert ladder_for(DEFAULT_DEPTH) == DistilSettings().temperatures
+    assert ladder_for(3.0)[0] == 300.0
+    assert ladder_for(3.0)[-1] == pytest.approx(975.0)
+    assert ladder_for(0.1)[-1] == 350.0
+
+
+def test_a_deeper_teacher_is_remembered(tmp_path, monkeypatch):
+    monkeypatch.setattr("flashschnet_lab.training.command.SMALL", TOY)
+    folder = tmp_path / "model"
+    distil_command("chignolin", folder, small=True, steps=2, seed=1, device="cpu", depth=3.0)
+    description = json.loads((folder / "model.json").read_text())
+    assert description["teacher_depth"] == 3.0
+    assert description["command"].endswith("--depth 3")
+    assert description["settings"]["temperatures"] == list(ladder_for(3.0))
+    monkeypatch.setattr(
+        "flashschnet_lab.training.command.measure", lambda system, **_: seen(system)
+    )
+
+    class Seen(Exception):
+        pass
+
+    def seen(system):
+        raise Seen(system.model.contacts.depth.max())
+
+    with pytest.raises(Seen, match="3.0"):
+        validate_command(folder, None, 1, 0, 0.04, 300.0, "cpu", True)
 
 
 def test_learning_rate_rises_then_falls():
