@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import sys
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import Annotated, Optional
 
 import typer
 
+from flashschnet_lab.cli_bench import bench
+from flashschnet_lab.cli_choices import (
+    Dtype,
+    Integrator,
+    Mapping,
+    Shape,
+    TableClass,
+    plan_named,
+    renames,
+)
 from flashschnet_lab.errors import UserError
-
-if TYPE_CHECKING:
-    from flashschnet_kernels.plan import KernelPlan
 
 app = typer.Typer(
     help="Simulate proteins with coarse-grained SchNet potentials, and see why it is fast.",
@@ -20,59 +26,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-class Integrator(str, Enum):
-    """Names of the integrators, as the help lists them."""
-
-    langevin = "langevin"
-    verlet = "verlet"
-    brownian = "brownian"
-
-
-class Mapping(str, Enum):
-    """Names of the mappings."""
-
-    five_bead = "five_bead"
-    ca = "ca"
-
-
-class Shape(str, Enum):
-    """Shapes of a chain that is built from its sequence."""
-
-    extended = "extended"
-    helix = "helix"
-
-
-class Stage(str, Enum):
-    """What a measurement times."""
-
-    force = "force"
-    step = "step"
-
-
-class Precision(str, Enum):
-    """What can be measured."""
-
-    float32 = "float32"
-    tf32 = "tf32"
-    float64 = "float64"
-
-
-class TableClass(str, Enum):
-    """Precision classes of tables of filters."""
-
-    exact = "exact"
-    balanced = "balanced"
-    fast = "fast"
-    all = "all"
-
-
-class Dtype(str, Enum):
-    """Floating-point types of the state."""
-
-    float32 = "float32"
-    float64 = "float64"
 
 
 @app.command()
@@ -144,7 +97,7 @@ def simulate(
     """Simulate a protein: a run folder with trajectory, checkpoint, receipt and picture."""
     from flashschnet_lab.command import run_command, simulation_command
 
-    kernel_plan = None if plan is None else _plan(plan, device)
+    kernel_plan = None if plan is None else plan_named(plan, device)
     if restart is not None:
         run_command(restart, steps, plan=kernel_plan, device=device)
         return
@@ -157,7 +110,7 @@ def simulate(
         shape=shape.value,
         model=model,
         mapping=mapping.value,
-        rename=_renames(rename or []),
+        rename=renames(rename or []),
         incomplete="drop" if drop_incomplete else "error",
         replicas=replicas,
         steps=steps,
@@ -215,152 +168,7 @@ def export(
         typer.echo(f"wrote {path}")
 
 
-@app.command()
-def bench(
-    protein: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(help="Library name or structure file; may be repeated. Default: chignolin."),
-    ] = None,
-    pdb: Annotated[
-        Optional[list[Path]],  # noqa: UP045
-        typer.Option(help="PDB or mmCIF file; may be repeated. Gets a network lent to it."),
-    ] = None,
-    beads: Annotated[
-        Optional[list[int]],  # noqa: UP045
-        typer.Option(help="A molecule of so many beads, packed like a protein; may be repeated."),
-    ] = None,
-    model: Annotated[
-        Optional[Path], typer.Option(help="Model folder for --protein and --pdb.")  # noqa: UP045
-    ] = None,
-    replicas: Annotated[
-        Optional[list[int]], typer.Option(help="Copies; may be repeated. Default: 4.")  # noqa: UP045
-    ] = None,
-    plan: Annotated[
-        Optional[list[str]],  # noqa: UP045
-        typer.Option(
-            help="Kernel plan, all others compared with the first; may be repeated. "
-            "Default: baseline, reference, flash-float32, exact and fast. See simulate --help."
-        ),
-    ] = None,
-    ladder: Annotated[
-        bool,
-        typer.Option(
-            "--ladder", help="The baseline, each switch alone, together, and tables of filters."
-        ),
-    ] = False,
-    dtype: Annotated[
-        Optional[list[Precision]],  # noqa: UP045
-        typer.Option(
-            help="Precision; may be repeated. tf32: float32, with matrix products of PyTorch "
-            "rounded on a GPU. Default: float32."
-        ),
-    ] = None,
-    stage: Annotated[
-        Optional[list[Stage]],  # noqa: UP045
-        typer.Option(help="One force evaluation (default) or a whole step; may be repeated."),
-    ] = None,
-    seconds: Annotated[float, typer.Option(help="Timing of each, about.")] = 2.0,
-    device: Annotated[
-        Optional[str], typer.Option(help="cpu or cuda. Default: the GPU if there is one.")  # noqa: UP045
-    ] = None,
-    compile: Annotated[
-        bool,
-        typer.Option("--compile", help="Also measure the baseline's network under torch.compile."),
-    ] = False,
-    by_stage: Annotated[
-        bool, typer.Option("--by-stage", help="Also show the predicted cost of every stage.")
-    ] = False,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Also show the operations that take longest.")
-    ] = False,
-    precision_report: Annotated[
-        bool,
-        typer.Option(
-            "--precision-report",
-            help="Measure no speed; show the force error of 16-bit weights, scale by scale and "
-            "layer by layer, and that of tables of filters, by their size.",
-        ),
-    ] = False,
-    fit: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(
-            help="Measure nothing; show how many replicas fit in this memory: 24GB, 80GiB, or "
-            "device for that of the GPU here."
-        ),
-    ] = None,
-    ensembles: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(
-            help="Measure no speed; run so many picoseconds of every replica and compare the "
-            "ensembles of all plans with that of the first, which runs twice.",
-        ),
-    ] = None,
-    drift: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(
-            help="Measure no speed; run so many picoseconds without a thermostat and show how far "
-            "the total energy drifts under each plan."
-        ),
-    ] = None,
-    out: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="JSON file to add the records to; pictures go beside it."),
-    ] = None,
-) -> None:
-    """Measure kernel plans: force error first, then time and memory beside the IO model.
-
-    Forces are judged against float64 on the same positions, of the network alone and in total. A
-    plan beyond the limit (1e-5 in float32, 1e-9 in float64, 1e-3 with fp16 and 1e-2 with bf16
-    weights; 1e-5, 1e-4 and 3e-3 for the plans exact, balanced and fast) is shown as failing,
-    without a speed.
-
-    Times are medians of repeated calls with the least and the most. Peak memory is that of the
-    tensors of one call. Predicted bytes are what the operations of the plan must read and write
-    once; the roofline fraction is the least time that they and the FLOPs allow on this machine,
-    whose copy and matrix rates are measured first, over the time measured.
-    """
-    from flashschnet_kernels.plan import LADDER
-    from flashschnet_lab.measure.command import (
-        bench_command,
-        drift_command,
-        ensembles_command,
-        find_systems,
-        fit_command,
-        precision_command,
-    )
-
-    names = plan or (
-        LADDER if ladder else ("baseline", "reference", "flash-float32", "exact", "fast")
-    )
-    plans = [_plan(name, device) for name in names]
-    precisions = [d.value for d in dtype or [Precision.float32]]
-    named = protein or ([] if pdb or beads else ["chignolin"])
-    systems = find_systems(named, pdb or [], beads or [], model)
-    if precision_report:
-        precision_command(systems, device=device, out=out)
-        return
-    if fit is not None:
-        fit_command(systems, plans, precisions, fit)
-        return
-    if ensembles is not None:
-        ensembles_command(systems, replicas or [64], plans, ensembles, device=device, out=out)
-        return
-    if drift is not None:
-        drift_command(systems, replicas or [8], plans, drift, device=device, out=out)
-        return
-    bench_command(
-        systems,
-        replicas or [4],
-        plans,
-        precisions,
-        [s.value for s in stage or [Stage.force]],
-        device=device,
-        seconds=seconds,
-        by_stage=by_stage,
-        profile=profile,
-        out=out,
-        compiled=compile,
-    )
+app.command()(bench)
 
 
 @app.command()
@@ -372,11 +180,14 @@ def lab(
         bool, typer.Option("--no-browser", help="Only print the address.")
     ] = False,
     port: Annotated[Optional[int], typer.Option(help="Port of the server.")] = None,  # noqa: UP045
+    solutions: Annotated[
+        bool, typer.Option("--solutions", help="Copy the puzzles' solutions too, for teachers.")
+    ] = False,
 ) -> None:
     """Start JupyterLab on your own copy of the notebooks."""
     from flashschnet_lab.lab import start_lab
 
-    start_lab(folder, open_browser=not no_browser, port=port)
+    start_lab(folder, open_browser=not no_browser, port=port, solutions=solutions)
 
 
 @app.command()
@@ -429,7 +240,7 @@ def validate(
     """Measure whether a model holds its fold and finds it, and write its model card."""
     from flashschnet_lab.training.command import validate_command
 
-    chosen = None if plan is None else _plan(plan, device)
+    chosen = None if plan is None else plan_named(plan, device)
     validate_command(
         model, structure, folded, extended, time_ps, temperature, device, teacher, chosen
     )
@@ -465,26 +276,6 @@ def compile_(
         raise UserError("give either --protein or --pdb, not both")
     classes = list(CLASSES) if class_ is TableClass.all else [class_.value]
     compile_command(model, classes, protein if pdb is None else pdb, mapping.value)
-
-
-def _plan(name: str, device: str | None) -> KernelPlan:
-    from flashschnet_kernels.plan import parse_plan
-    from flashschnet_lab.simulation.engine import resolve_device
-
-    try:
-        return parse_plan(name, resolve_device(device).type)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
-def _renames(pairs: list[str]) -> dict[str, str]:
-    renames = {}
-    for pair in pairs:
-        old, equals, new = pair.partition("=")
-        if not (old and equals and new):
-            raise UserError(f"--rename {pair!r} should read like LRT=LYS")
-        renames[old.upper()] = new.upper()
-    return renames
 
 
 def main(arguments: list[str] | None = None) -> None:
