@@ -12,10 +12,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flashschnet_lab.errors import UserError
+from flashschnet_lab.launcher import write_cards
 from flashschnet_lab.paths import notebooks_folder
 
 DEFAULT_FOLDER = Path("flashschnet-notebooks")
 FIRST_NOTEBOOK = "00_start.ipynb"
+COPIED = {".ipynb", ".md", ".py"}
+HIDDEN = {".ipynb_checkpoints", "__pycache__"}
+SOLUTIONS = "solutions"
 RECORD = ".flashschnet-copied.json"
 """Beside the copies: the SHA-256 of each notebook as it was copied, {"00_start.ipynb": "..."}."""
 
@@ -24,6 +28,7 @@ def start_lab(
     folder: Path = DEFAULT_FOLDER,
     open_browser: bool = True,
     port: int | None = None,
+    solutions: bool = False,
     say: Callable[[str], None] = print,
 ) -> None:
     """Copy the notebooks and run JupyterLab on them until it is stopped.
@@ -32,6 +37,7 @@ def start_lab(
         folder: where the copies go; made if it is missing.
         open_browser: open the first notebook; otherwise only name its address.
         port: of the server; without it the first free one from 8888.
+        solutions: copy those of the puzzles too.
         say: takes each line for the person, the address among them.
 
     Raises:
@@ -41,11 +47,13 @@ def start_lab(
         raise UserError("JupyterLab is not installed; get it with: pip install jupyterlab")
     if port is not None:
         _check_port(port)
-    for line in copy_notebooks(folder):
+    for line in copy_notebooks(folder, solutions):
         say(line)
+    write_cards(folder)
     from jupyterlab.labapp import LabApp
 
-    LabApp.launch_instance(argv=lab_arguments(folder, open_browser, port))
+    os.chdir(folder)  # where the launcher looks for cards
+    LabApp.launch_instance(argv=lab_arguments(Path.cwd(), open_browser, port))
 
 
 def lab_arguments(folder: Path, open_browser: bool, port: int | None) -> list[str]:
@@ -63,14 +71,15 @@ def lab_arguments(folder: Path, open_browser: bool, port: int | None) -> list[st
     return arguments
 
 
-def copy_notebooks(folder: Path) -> list[str]:
+def copy_notebooks(folder: Path, solutions: bool = False) -> list[str]:
     """Bring the notebooks in a folder up to date without touching what a person has changed.
 
     A missing notebook is copied; an unchanged copy of an older version is replaced; a changed one
-    stays, and a newer version is written beside it as NAME.new.ipynb.
+    stays, and a newer version is written beside it as NAME.new.ipynb (.md, .py).
 
     Args:
         folder: where the copies go; made if it is missing.
+        solutions: copy those of the puzzles too.
 
     Returns:
         What was done, one line for each notebook that was copied or kept back.
@@ -81,8 +90,9 @@ def copy_notebooks(folder: Path) -> list[str]:
     shipped = notebooks_folder()
     names = sorted(
         path.relative_to(shipped).as_posix()
-        for path in shipped.rglob("*.ipynb")
-        if ".ipynb_checkpoints" not in path.parts
+        for path in shipped.rglob("*")
+        if path.suffix in COPIED and not HIDDEN.intersection(path.parts)
+        if solutions or SOLUTIONS not in path.relative_to(shipped).parts
     )
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +129,7 @@ def _copy(source: Path, folder: Path, name: str, copied: dict[str, str]) -> str:
         shutil.copyfile(source, target)
         copied[name] = new
         return f"{name}: {'updated' if present else 'copied'}"
-    beside = f"{name.removesuffix('.ipynb')}.new.ipynb"
+    beside = Path(name).with_suffix(f".new{Path(name).suffix}").as_posix()
     if _digest(folder / beside) not in ("", new, copied.get(beside)):
         return f"{name}: a newer version waits until you move or delete {beside}"
     shutil.copyfile(source, folder / beside)

@@ -32,6 +32,21 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
+def test_solutions_are_for_those_who_ask(shipped: Path, tmp_path: Path) -> None:
+    (shipped / "puzzles" / "solutions").mkdir()
+    (shipped / "puzzles" / "solutions" / "one.py").write_text("a kernel")
+    (shipped / "TEACHING.md").write_text("a page")
+    lab.copy_notebooks(tmp_path / "student")
+    assert (tmp_path / "student" / "TEACHING.md").is_file()
+    assert not (tmp_path / "student" / "puzzles" / "solutions").exists()
+    lab.copy_notebooks(tmp_path / "teacher", solutions=True)
+    assert (tmp_path / "teacher" / "puzzles" / "solutions" / "one.py").is_file()
+    (tmp_path / "teacher" / "TEACHING.md").write_text("my notes")
+    (shipped / "TEACHING.md").write_text("a better page")
+    (line,) = lab.copy_notebooks(tmp_path / "teacher", solutions=True)
+    assert line.endswith("the newer version is TEACHING.new.md")
+
+
 def test_a_new_folder_gets_all_notebooks(shipped: Path, tmp_path: Path) -> None:
     mine = tmp_path / "deep" / "mine"
     assert lab.copy_notebooks(mine) == ["00_start.ipynb: copied", "puzzles/one.ipynb: copied"]
