@@ -227,8 +227,12 @@ def validate(
     extended: Annotated[int, typer.Option(help="Replicas that start extended.", min=0)] = 64,
     time_ps: Annotated[float, typer.Option("--time", help="Picoseconds of each replica.")] = 100.0,
     temperature: Annotated[float, typer.Option(help="Kelvin.")] = 300.0,
+    seed: Annotated[int, typer.Option(help="Of the random streams.", min=0)] = 1,
     teacher: Annotated[
         bool, typer.Option("--teacher", help="Measure its teacher instead, for comparison.")
+    ] = False,
+    add: Annotated[
+        bool, typer.Option("--add", help="Add the replicas to those measured before, with others.")
     ] = False,
     device: Annotated[
         Optional[str], typer.Option(help="cpu or cuda. Default: the GPU if there is one.")  # noqa: UP045
@@ -242,7 +246,17 @@ def validate(
 
     chosen = None if plan is None else plan_named(plan, device)
     validate_command(
-        model, structure, folded, extended, time_ps, temperature, device, teacher, chosen
+        model,
+        structure,
+        folded,
+        extended,
+        time_ps,
+        temperature,
+        device,
+        teacher,
+        chosen,
+        seed=seed,
+        add=add,
     )
 
 

@@ -29,6 +29,7 @@ from flashschnet_lab.system import Model, System
 from flashschnet_lab.training.card import CURVE, TEACHER, VALIDATION, draw_curve, write_card
 from flashschnet_lab.training.distil import SMALL, Distilled, distil, settings_for
 from flashschnet_lab.training.embed import relax
+from flashschnet_lab.training.validate import read_validation
 from flashschnet_lab.training.validate import validate as measure
 
 ROOM_TEMPERATURE = 300.0
@@ -113,13 +114,22 @@ def validate_command(
     device: str | None,
     teacher: bool,
     plan: KernelPlan | None = None,
+    *,
+    seed: int = 1,
+    add: bool = False,
 ) -> None:
-    """Validate a distilled model; arguments as the command line's."""
+    """Validate a distilled model; arguments as the command line's.
+
+    Raises:
+        UserError: replicas that cannot be added to those measured before.
+    """
     console, model = Console(), load_model(folder)
     protein = _validated_protein(folder, model, structure)
     depth = float(read_description(folder).get("teacher_depth", DEFAULT_DEPTH))
     moved_by = structure_based_model(protein, depth) if teacher else model
     system = System(protein, moved_by, protein.positions)
+    path = folder / (TEACHER if teacher else VALIDATION)
+    before = read_validation(path) if add else None
     with _bar(console) as tell:
 
         def watch(simulation: Simulation, share: float) -> None:
@@ -131,6 +141,7 @@ def validate_command(
             extended=extended,
             time_ps=time_ps,
             temperature=temperature,
+            seed=seed,
             device=device,
             plan=plan,
             watch=watch,
@@ -139,8 +150,10 @@ def validate_command(
     command += f" --folded {folded} --extended {extended} --time {time_ps:g}"
     command += f" --temperature {temperature:g}" * (temperature != ROOM_TEMPERATURE)
     command += " --teacher" * teacher
+    command += f" --seed {seed}" if seed != 1 else ""
     command += f" --plan {plan.name}" if plan is not None else ""
-    path = folder / (TEACHER if teacher else VALIDATION)
+    if before is not None:
+        result, command = before[0].join(result), f"{before[1]}; {command} --add"
     result.write(path, command)
     write_card(folder)
     console.print_json(json.dumps(result.summary()))

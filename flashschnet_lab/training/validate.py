@@ -14,6 +14,7 @@ import torch
 
 from flashschnet_kernels.plan import KernelPlan
 from flashschnet_lab.analysis.structure import c_alpha_indices, rmsd
+from flashschnet_lab.errors import UserError
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.receipt import describe_device, library_versions
 from flashschnet_lab.system import System
@@ -94,6 +95,25 @@ class Validation:
             }
         return summary
 
+    def join(self, other: Validation) -> Validation:
+        """Return both runs as one: the replicas of this one, then those of the other.
+
+        Raises:
+            UserError: runs of other lengths, temperatures, time steps or plans.
+        """
+        for name in ("temperature", "timestep_fs", "times_ps", "plan"):
+            if getattr(self, name) != getattr(other, name):
+                raise UserError(
+                    f"these replicas cannot be added to those measured before: their {name} "
+                    "differs; leave --add out to measure all anew"
+                )
+        return replace(
+            other,
+            folded=[[*a, *b] for a, b in zip(self.folded, other.folded, strict=True)],
+            extended=[[*a, *b] for a, b in zip(self.extended, other.extended, strict=True)],
+            failed=self.failed + other.failed,
+        )
+
     def write(self, path: Path, command: str) -> None:
         """Write everything, the summary, and the command that made it, as JSON."""
         stored = replace(
@@ -104,6 +124,20 @@ class Validation:
         text = {"command": command, "summary": stored.summary(), **asdict(stored)}
         lines = [f' "{key}": {json.dumps(value)}' for key, value in text.items()]
         path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def read_validation(path: Path) -> tuple[Validation, str]:
+    """Return what `Validation.write` wrote, and the command that made it.
+
+    Raises:
+        UserError: no such file.
+    """
+    if not path.is_file():
+        raise UserError(f"{path} is not there: measure once without --add")
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    command = str(stored.pop("command"))
+    del stored["summary"]
+    return Validation(**stored), command
 
 
 def validate(

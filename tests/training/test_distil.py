@@ -182,3 +182,13 @@ def test_a_model_of_a_protein_of_one_s_own_is_validated_with_its_structure(
     assert command in (folder / "MODEL_CARD.md").read_text()
     with pytest.raises(UserError, match="made for one other protein"):
         validate_command(folder, "trpcage", *arguments)
+
+    validate_command(folder, "chignolin", *arguments, seed=2, add=True)
+    both = json.loads((folder / "validation.json").read_text())
+    assert both["command"] == f"{command}; {command} --seed 2 --add"
+    assert both["summary"]["extended"]["replicas"] == 2
+    assert np.array(both["folded"]).shape == (len(both["times_ps"]), 2)
+    with pytest.raises(UserError, match="their times_ps differs"):
+        validate_command(folder, "chignolin", 1, 1, 0.08, 310.0, "cpu", False, add=True)
+    with pytest.raises(UserError, match="measure once without --add"):
+        validate_command(folder, "chignolin", 1, 0, 0.04, 310.0, "cpu", True, add=True)
