@@ -15,7 +15,8 @@ TILE = SIDE * SIDE
 
 ROOM = 128
 """Tiles of one row block up to which there is room for all that it can have. A larger molecule gets
-more only if a row block ever had more, which takes a molecule denser than a protein."""
+room for a quarter more than were counted, which is less than this for a molecule packed like a
+protein: its predicted memory is an upper bound."""
 
 PROGRAMS = 1056
 """Programs that a kernel wants, so that a large GPU is full with one small molecule too."""
@@ -66,7 +67,7 @@ class Tiling:
     def table_splits(self, slices: int) -> int:
         """Programs per row block and slice of channels of a convolution."""
         wanted = -(-PROGRAMS // max(1, self.row_blocks * slices))
-        return max(1, min(wanted, self.most_tiles))
+        return max(1, min(wanted, self.candidates))
 
 
 def tiling(sizes: Sizes, tiles: float | None = None, rows: int = SIDE) -> Tiling:

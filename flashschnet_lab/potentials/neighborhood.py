@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from flashschnet_kernels.neighbors.reference import pairs_within
 from flashschnet_kernels.plan import KernelPlan
+
+if TYPE_CHECKING:
+    from flashschnet_kernels.neighbors.tiles import Tiles, TileSearch
 
 _log = logging.getLogger(__name__)
 
@@ -37,12 +43,72 @@ def neighbor_finder(
     if plan.neighbors == "tiles":
         from flashschnet_kernels.neighbors.tiles import TileSearch
 
-        return _Tiles(device, TileSearch(molecule_sizes, cutoff, device))
+        return TileFinder(device, TileSearch(molecule_sizes, cutoff, device))
     if plan.neighbors == "verlet":
         # Operators that work on every listed edge get the exact ones, found anew at every step.
         skin = SKIN if plan.fused else 0.0
         return _Rows(device, molecule_sizes, cutoff, skin, pairs=plan.fused)
     return _AllPairs(device, molecule_sizes, cutoff)
+
+
+class TileFinder:
+    """Tiles of pairs, found anew every time.
+
+    Every search makes sure that it had room for all tiles, which waits for the device; or, within
+    `look_later`, none does and the caller asks once for all of them.
+
+    Args:
+        device: where it works.
+        search: of the batch.
+    """
+
+    def __init__(self, device: torch.device, search: TileSearch) -> None:
+        self._device = device
+        self.search = search
+        self._unwatched: int | None = None  # the thread whose searches do not look
+
+    @property
+    def device(self) -> torch.device:
+        """Where it works."""
+        return self._device
+
+    def find(self, positions: Tensor) -> Tiles:
+        """Return the tiles at some positions [beads, 3]."""
+        return self.search(positions, look=self._unwatched != threading.get_ident())
+
+    @contextmanager
+    def look_later(self) -> Iterator[None]:
+        """Let no search within wait for the device; `shortage` then tells whether all had room.
+
+        Searches of other threads meanwhile look.
+        """
+        self.search.shortage.zero_()
+        self._unwatched = threading.get_ident()
+        try:
+            yield
+        finally:
+            self._unwatched = None
+
+    def shortage(self) -> Tensor:
+        """Return [1] int32: 0, or the tiles of a row block that a search had no room for.
+
+        Of all searches since `look_later` began. If it is not 0, all that was made from them has to
+        be made again, after `grow`.
+        """
+        return self.search.shortage.clone()
+
+    def grow(self, needed: int) -> None:
+        """Make room for so many tiles of a row block; this is reported.
+
+        At most twice the room of before: what came after the first search without room saw too few
+        neighbours, and where beads went from there says little about what is needed.
+        """
+        before = self.search.capacity
+        self.search.grow(min(needed, 2 * before))
+        _log.info(
+            "a row of tiles had room for %d of %d; it has room for %d now",
+            *(before, needed, self.search.capacity),
+        )
 
 
 @dataclass(frozen=True)
@@ -53,15 +119,6 @@ class _AllPairs:
 
     def find(self, positions: Tensor) -> Tensor:
         return pairs_within(positions, self.molecule_sizes, self.cutoff)
-
-
-@dataclass(frozen=True)
-class _Tiles:
-    device: torch.device
-    search: Any
-
-    def find(self, positions: Tensor) -> Any:
-        return self.search(positions)
 
 
 class _Rows:

@@ -24,15 +24,12 @@ STEPS_PER_LAUNCH = 20
 """Steps in the larger of two graphs; guards are looked at every 100 steps, so it divides that."""
 
 
-def why_not(
-    plan: KernelPlan, has_network: bool, beads: int, integrator: str, device: torch.device
-) -> str:
+def why_not(plan: KernelPlan, has_network: bool, integrator: str, device: torch.device) -> str:
     """Return why the steps of a simulation cannot be captured, or nothing.
 
     Args:
         plan: of the force field.
         has_network: whether the model has one; neighbours are found only for it.
-        beads: of the protein.
         integrator: name in the registry.
         device: where it runs.
     """
@@ -40,11 +37,6 @@ def why_not(
         return "CUDA graphs need a GPU"
     if has_network and plan.neighbors != "tiles":
         return f"neighbors={plan.neighbors} looks at the device from the host in every step"
-    if has_network:
-        from flashschnet_kernels.neighbors.tiles import needs_host
-
-        if needs_host(beads):
-            return f"the tiles of {beads} beads are counted on the host in every step"
     if integrator == "brownian":
         return "the brownian integrator reads the noise of two steps"
     return ""

@@ -6,7 +6,8 @@ import logging
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,9 +16,10 @@ from torch import Tensor
 from flashschnet_kernels.plan import KernelPlan, default_plan, flash
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.potentials.sum import ForceField
-from flashschnet_lab.simulation.capture import CapturedStep, why_not
+from flashschnet_lab.proteins.protein import Protein
+from flashschnet_lab.simulation.capture import why_not
 from flashschnet_lab.simulation.frames import HostCopies, HostCopy, make_frame
-from flashschnet_lab.simulation.fused_step import FusedStep, check_dtype, fuses
+from flashschnet_lab.simulation.fused_step import check_dtype
 from flashschnet_lab.simulation.guards import (
     Failure,
     SimulationStopped,
@@ -31,7 +33,9 @@ from flashschnet_lab.simulation.integrators import INTEGRATORS
 from flashschnet_lab.simulation.minimise import minimise
 from flashschnet_lab.simulation.noise import NoiseBlocks
 from flashschnet_lab.simulation.reporters import Frame, Reporter
+from flashschnet_lab.simulation.room import make_room, watched
 from flashschnet_lab.simulation.state import Dynamics, State, inverse_masses, kinetic_energy
+from flashschnet_lab.simulation.stepper import Stepper, make_stepper
 from flashschnet_lab.system import System, build_force_field
 from flashschnet_lab.units import (
     FEMTOSECONDS_PER_PICOSECOND,
@@ -163,7 +167,7 @@ class Simulation:
         )
         self.dynamics = self._dynamics()
         self._capture = capture
-        self._stepper: CapturedStep | FusedStep | None = None
+        self._stepper: Stepper | None = None
         self._copies = HostCopies(self.device)
         # A GPU makes the next steps while the host waits for the frame of the last ones.
         self._run_ahead = 1 if self.device.type == "cuda" else 0
@@ -195,8 +199,7 @@ class Simulation:
         if not self.capture:
             return "capture=False was asked for"
         has_network = self.system.model.network is not None
-        beads = self.system.protein.beads
-        return why_not(self.plan, has_network, beads, self.settings.integrator, self.device)
+        return why_not(self.plan, has_network, self.settings.integrator, self.device)
 
     @property
     def captures(self) -> bool:
@@ -266,6 +269,46 @@ class Simulation:
         positions = self._minimised(self.state.positions, force_tolerance, iterations)
         self.state = self._first_state(positions)
 
+    def change(
+        self,
+        temperature: float | Sequence[float] | None = None,
+        friction: float | None = None,
+    ) -> None:
+        """Go on at other temperatures or another friction, from the same state.
+
+        Velocities stay as they are; the thermostat brings them to a new temperature in about
+        1 / friction. Call it between steps: from a reporter, between frames of `iterate`, or in the
+        thread that runs. Captured graphs read temperatures from memory and go on; a new friction is
+        captured anew, which takes a moment.
+
+        Args:
+            temperature: kelvin, one number or one per replica.
+            friction: in 1/ps.
+
+        Raises:
+            UserError: a value that cannot work, or an integrator without a thermostat; nothing has
+                changed then.
+        """
+        before = self.settings
+        if before.integrator == "verlet":
+            raise UserError(
+                "the verlet integrator keeps the energy and has no temperature or friction to "
+                "change; start with integrator='langevin'"
+            )
+        if temperature is None:
+            temperature = before.temperatures
+        temperatures = _per_replica(temperature, self.replicas)
+        chosen = before.friction if friction is None else float(friction)
+        self.settings = replace(before, temperatures=temperatures, friction=chosen)
+        # In place: fused steps and captured graphs hold on to this very tensor.
+        self.dynamics.kT.copy_(self._thermal_energies())
+        limit = _move_limit(self.settings, self.system.protein)
+        self.dynamics = replace(self.dynamics, friction=chosen, move_limit=limit)
+        if chosen != before.friction:
+            self._stepper = None
+        # Steps that a GPU has made ahead belong to the old values: a new state drops them.
+        self.state = replace(self.state)
+
     def frame(self) -> Frame:
         """Return the present frame as numpy arrays on the host."""
         return make_frame(self.state, self.time_ps)
@@ -288,16 +331,20 @@ class Simulation:
         self._streams = settings.first_replica + torch.arange(self.replicas, device=self.device)
         beads = self.system.protein.beads
         self._noise = NoiseBlocks(settings.seed, self._streams, beads, self.dtype)
-        kT = [thermal_energy(t) for t in settings.temperatures]  # noqa: N806
         return Dynamics(
             evaluate=self._evaluate,
             noise=self._noise,
             inverse_mass=inverse_masses(self.system.protein.masses, self.dtype, self.device),
-            kT=torch.tensor(kT, dtype=self.dtype, device=self.device)[:, None, None],
+            kT=self._thermal_energies(),
             timestep=settings.timestep_ps,
             friction=settings.friction,
-            move_limit=_move_limit(settings, float(self.system.protein.masses.min())),
+            move_limit=_move_limit(settings, self.system.protein),
         )
+
+    def _thermal_energies(self) -> Tensor:
+        """Return kT of every replica, [replicas, 1, 1]."""
+        kT = [thermal_energy(t) for t in self.settings.temperatures]
+        return torch.tensor(kT, dtype=self.dtype, device=self.device)[:, None, None]
 
     def _evaluate(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         evaluation = self.force_field(positions)
@@ -344,11 +391,18 @@ class Simulation:
         launched, waiting = self.state, deque[HostCopy]()
         while True:
             while len(waiting) <= self._run_ahead and launched.step < last and not self._stop_asked:
-                launched = self._advanced(launched, min(last, self._next_pause(launched.step)))
-                waiting.append(self._copies.start(launched, self._is_due(launched.step)))
+                pause = min(last, self._next_pause(launched.step))
+                advance = partial(self._advanced, pause)
+                launched, short = watched(self.force_field, launched, advance)
+                waiting.append(self._copies.start(launched, self._is_due(launched.step), short))
             if not waiting:
                 return
             arrived = waiting.popleft()
+            if needed := arrived.shortage():  # these steps and those after them are made again
+                make_room(self.force_field, self.state, needed)
+                self._stepper, launched = None, self.state
+                waiting.clear()
+                continue
             self._deliver(arrived)
             if self._stop_asked:
                 return  # steps beyond are dropped: they can be made again
@@ -375,35 +429,24 @@ class Simulation:
         if arrived.due:
             self._report(make_frame(on_host, self.time_ps))
 
-    def _advanced(self, state: State, step: int) -> State:
-        """Return the state at a later step; on a GPU it may still be on its way."""
+    def _advanced(self, step: int, state: State) -> State:
+        """Return the state at a step, from an earlier one; on a GPU it may still be on its way."""
         advance = INTEGRATORS[self.settings.integrator]
         if self._stepper is None:
-            self._stepper = self._make_stepper(state)
+            self._stepper = make_stepper(
+                self.force_field,
+                self.dynamics,
+                self.settings,
+                self._streams,
+                self._noise,
+                state,
+                self.captures,
+            )
         if self._stepper is not None:
             return self._stepper.run(state, step - state.step, lambda: self._stop_asked)
         while state.step < step and not self._stop_asked:
             state = guard(state, advance(state, self.dynamics), self.dynamics)
         return state
-
-    def _make_stepper(self, state: State) -> CapturedStep | FusedStep | None:
-        """Return what makes the steps, or nothing where the integrator itself does."""
-        if fuses(self.plan, self.settings.integrator):
-            return FusedStep(
-                self.force_field.gradient,
-                self.dynamics,
-                self.settings.seed,
-                self._streams,
-                self.plan.langevin,
-                state,
-                self.captures,
-            )
-        if self.captures:
-            advance = INTEGRATORS[self.settings.integrator]
-            return CapturedStep(
-                advance, self.dynamics, state, self._noise.block, self._noise.length
-            )
-        return None
 
     def _report(self, frame: Frame) -> None:
         self._reported = frame.step
@@ -439,7 +482,7 @@ def _per_replica(temperature: float | Sequence[float], replicas: int) -> tuple[f
     return temperatures
 
 
-def _move_limit(settings: Settings, lightest: float) -> float:
+def _move_limit(settings: Settings, protein: Protein) -> float:
     """Return how far a bead may move in one step, in angstrom.
 
     Overdamped motion has no speed: there the limit is ten times the thermal step, if that is more.
@@ -447,6 +490,7 @@ def _move_limit(settings: Settings, lightest: float) -> float:
     limit = settings.speed_limit * settings.timestep_ps
     if settings.integrator == "brownian":
         hottest = thermal_energy(max(settings.temperatures)) * KCAL_PER_MOL
-        thermal = 2.0 * settings.timestep_ps * hottest / (settings.friction * lightest)
+        drag = settings.friction * float(protein.masses.min())
+        thermal = 2.0 * settings.timestep_ps * hottest / drag
         limit = max(limit, 10.0 * math.sqrt(thermal))
     return limit

@@ -1,7 +1,8 @@
 """Frames on their way to the host: a copy that runs beside the next steps.
 
 Two buffers in pinned memory take turns, on a stream of their own. While the host writes one frame,
-the next steps run; the state of a frame is kept until its copy is done.
+the next steps run; the state of a frame is kept until its copy is done. What the host has to look
+at after some steps comes with it: the guards, and whether lists of neighbours had room.
 """
 
 from __future__ import annotations
@@ -43,18 +44,26 @@ class HostCopy:
         due: whether a frame is due, so that positions and energies are copied too.
         copied: name to tensor on the host, valid once `done`.
         done: recorded after the copy; None where nothing had to be copied.
+        short: [1] of `shortage` of the steps before, valid once `done`; None where none can be.
     """
 
     state: State
     due: bool
     copied: dict[str, Tensor]
     done: torch.cuda.Event | None
+    short: Tensor | None = None
 
     def wait(self) -> State:
         """Return the state with the copied fields on the host, when they are there."""
         if self.done is not None:
             self.done.synchronize()
         return replace(self.state, **self.copied)  # type: ignore[arg-type]
+
+    def shortage(self) -> int:
+        """Return what a search of the steps before had no room for, or 0: then they are right."""
+        if self.done is not None:
+            self.done.synchronize()
+        return 0 if self.short is None else int(self.short)
 
 
 class HostCopies:
@@ -64,21 +73,24 @@ class HostCopies:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._buffers: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
 
-    def start(self, state: State, due: bool) -> HostCopy:
-        """Start a copy; the device goes on meanwhile."""
+    def start(self, state: State, due: bool, short: Tensor | None = None) -> HostCopy:
+        """Start a copy of a state and the shortage of its steps; the device goes on meanwhile."""
         if self._stream is None:
-            return HostCopy(state, due, {}, None)
+            return HostCopy(state, due, {}, None, short)
         self._buffers = self._buffers[::-1]
         buffers = self._buffers[0]
+        names = (*ALWAYS, *OF_FRAMES) if due else ALWAYS
+        tensors = {name: getattr(state, name) for name in names}
+        if short is not None:
+            tensors["short"] = short
         self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
         copied = {}
         with torch.cuda.stream(self._stream):
-            for name in (*ALWAYS, *OF_FRAMES) if due else ALWAYS:
-                tensor = getattr(state, name)
+            for name, tensor in tensors.items():
                 if name not in buffers:
                     buffers[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
                 copied[name] = buffers[name].copy_(tensor, non_blocking=True)
                 tensor.record_stream(self._stream)
             done = torch.cuda.Event()
             done.record(self._stream)
-        return HostCopy(state, due, copied, done)
+        return HostCopy(state, due, copied, done, copied.pop("short", None))

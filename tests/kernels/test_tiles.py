@@ -45,6 +45,11 @@ def spread(sizes: tuple[int, ...], radius: float) -> torch.Tensor:
     return torch.cat([torch.zeros(0, 3, dtype=torch.float64), *parts])
 
 
+def alone(beads: int) -> torch.Tensor:
+    """Return beads of which none sees another."""
+    return 1000.0 * torch.arange(3.0 * beads, dtype=torch.float64).view(beads, 3)
+
+
 def neighbours(positions: torch.Tensor, sizes: tuple[int, ...]) -> set[tuple[int, int]]:
     """Return all pairs i < j within the cutoff; the reference wants no empty molecules."""
     sizes = tuple(size for size in sizes if size)
@@ -147,26 +152,125 @@ def test_at_the_cutoff_is_out_of_range(search):
 
 def test_too_little_room_grows_and_never_truncates(search, triton_device):
     sizes = (50, 9)
-    dense, loose = spread(sizes, 8.0), spread(sizes, 60.0)
-    tiles, searching = search(loose, sizes, room=2)
+    dense, loose = spread(sizes, 8.0), alone(59)
+    tiles, searching = search(loose, sizes, room=2, unit=1)
     assert not searching.complete
+    assert 0 < searching.capacity < searching.layout.candidates
     check(tiles, loose, sizes)
     for positions in (dense, loose, dense):
         tiles = searching(positions.to(triton_device, torch.float32))
         check(tiles, positions, sizes)
         assert tiles.most_tiles == searching.capacity
-    assert searching.capacity == searching.layout.candidates  # dense needs all of them
+    assert searching.capacity >= searching.layout.candidates  # dense needs all of them
     everything, _ = search(dense, sizes)
     assert owned(tiles) == owned(everything)
 
 
-def test_room_for_a_quarter_more_than_was_needed(search):
+@pytest.mark.parametrize("unit", [1, 4])
+def test_room_for_a_quarter_more_than_the_first_search_needed(search, unit):
     positions = torch.zeros(200, 3, dtype=torch.float64)
     positions[:, 0] = torch.arange(200)
-    tiles, searching = search(positions, (200,), room=1)
+    tiles, searching = search(positions, (200,), room=1, unit=unit)
     needed = int(tiles.count.max())
     check(tiles, positions, (200,))
-    assert searching.capacity == needed + needed // 4 + 1 < searching.layout.candidates
+    wanted = needed + needed // 4 + 1
+    assert wanted <= searching.capacity < min(wanted + unit, searching.layout.candidates)
+    assert searching.capacity % unit == 0
+
+
+def test_room_comes_in_units_that_need_no_new_variant_of_a_kernel():
+    from flashschnet_kernels.neighbors.tiles import UNIT, room_for
+
+    # Triton compiles a number that 16 divides apart from others.
+    assert UNIT % 16 == 0
+    for needed in range(200):
+        room = room_for(needed)
+        assert room % UNIT == 0
+        assert 1.25 * needed < room <= 1.25 * needed + 1 + UNIT
+
+
+@pytest.fixture
+def short(search, triton_device):
+    """Tiles of a search without a look that had room for one per row block, and the search."""
+    sizes = (50, 9)
+    dense = spread(sizes, 8.0)
+    tiles, searching = search(alone(59), sizes, room=0, unit=1)
+    assert searching.capacity == 1
+    assert not tiles.count.any()
+    return searching(dense.to(triton_device, torch.float32), look=False), searching, dense, sizes
+
+
+def test_a_search_without_a_look_says_on_the_device_what_it_had_no_room_for(short, search):
+    tiles, searching, dense, sizes = short
+    everything, _ = search(dense, sizes)
+    assert searching.capacity == tiles.most_tiles == 1
+    assert int(searching.shortage) == int(everything.count.max()) > 1
+
+
+def test_a_list_without_room_stays_within_its_room(short, search):
+    tiles, _, dense, sizes = short
+    everything, _ = search(dense, sizes)
+    assert owned(tiles) == [columns[:1] for columns in owned(everything)]
+    check_slots_are_places(tiles)
+    check_incoming(tiles)
+
+
+def check_slots_are_places(tiles):
+    """A candidate is in the list, or it has no slot."""
+    for row, count in enumerate(tiles.count.tolist()):
+        candidates = int(tiles.layout.molecule_blocks[row]) // 2 + 1
+        places = tiles.slot[row, :candidates].tolist()
+        assert [place for place in places if place >= 0] == list(range(count))
+
+
+def test_what_was_missing_is_kept_until_it_is_asked_for(short, search, triton_device):
+    _, searching, dense, sizes = short
+    needed = int(searching.shortage)
+    searching(alone(59).to(triton_device, torch.float32), look=False)
+    assert int(searching.shortage) == needed  # a later search with room does not hide it
+    looked = searching(dense.to(triton_device, torch.float32))
+    assert int(searching.shortage) == needed  # nor one that looks and grows
+    check(looked, dense, sizes)
+    searching.shortage.zero_()
+    tiles = searching(dense.to(triton_device, torch.float32), look=False)
+    assert int(searching.shortage) == 0
+    check(tiles, dense, sizes)
+
+
+def test_with_enough_room_a_look_changes_nothing(search, triton_device):
+    dense = spread((50, 9), 8.0)
+    tiles, searching = search(dense, (50, 9), room=0)
+    unseen = searching(dense.to(triton_device, torch.float32), look=False)
+    for name in ("count", "incoming_count"):
+        assert torch.equal(getattr(unseen, name), getattr(tiles, name))
+    assert owned(unseen) == owned(tiles)
+
+
+def test_the_first_search_counts_even_without_a_look(triton_device):
+    from flashschnet_kernels.neighbors.tiles import TileSearch
+
+    dense = spread((50, 9), 8.0)
+    searching = TileSearch((50, 9), CUTOFF, triton_device, room=0, unit=1)
+    tiles = searching(dense.to(triton_device, torch.float32), look=False)
+    check(tiles, dense, (50, 9))
+    assert int(searching.shortage) == 0
+
+
+def test_beads_without_neighbours_get_some_room(search):
+    _, searching = search(alone(40), (40,), room=0)
+    assert searching.capacity > 0
+
+
+@pytest.mark.parametrize("needed", [1, 5, 300])
+def test_room_never_shrinks(triton_device, needed):
+    from flashschnet_kernels.neighbors.tiles import TileSearch
+
+    searching = TileSearch((50,), CUTOFF, triton_device, room=0)
+    searching.grow(40)
+    before = searching.capacity
+    searching.grow(needed)
+    assert searching.capacity == max(before, searching.capacity)
+    assert searching.capacity > needed
 
 
 def test_same_tiles_every_run_and_in_a_batch(search):
@@ -202,5 +306,5 @@ def test_a_position_that_is_not_a_number_does_no_harm(search):
 )
 def test_any_sizes_and_density(search, sizes, radius, room):
     positions = spread(sizes, radius)
-    tiles, _ = search(positions, sizes, room=room)
+    tiles, _ = search(positions, sizes, room=room, unit=1)
     check(tiles, positions, sizes)

@@ -14,6 +14,7 @@ from flashschnet_kernels.plan import REFERENCE, KernelPlan, parse_plan
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_system
 from flashschnet_lab.simulation.engine import Simulation
+from flashschnet_lab.simulation.frames import HostCopies
 from flashschnet_lab.simulation.fused_step import FusedStep
 from flashschnet_lab.simulation.guards import SimulationStopped
 from flashschnet_lab.simulation.restart import restore, save_checkpoint
@@ -258,6 +259,18 @@ def test_a_reporter_may_put_the_replicas_elsewhere(chain):
     simulation.run(40)
     assert len(moved) == 5
     assert abs(moved[2]) < 50 < moved[3]
+
+
+@pytest.mark.parametrize("due", [False, True])
+def test_what_steps_had_no_room_for_travels_with_their_state(chain, due):
+    simulation = Simulation(chain, device=DEVICE, plan=REFERENCE)
+    copies = HostCopies(simulation.device)
+    for needed in (0, 37):  # of the last two copies the host may read
+        short = torch.tensor([needed], dtype=torch.int32, device=DEVICE)
+        copy = copies.start(simulation.state, due, short)
+        assert copy.shortage() == needed
+        assert copy.wait().step == simulation.state.step
+    assert copies.start(simulation.state, due).shortage() == 0
 
 
 def test_a_frame_is_a_copy(chain):

@@ -74,9 +74,12 @@ def pack_table(table: FilterTable, width: int | None = None) -> PackedTable:
 
 
 def splits_of(tiles: Tiles, slices: int) -> int:
-    """Return the programs per row block and slice: few molecules need many to fill a GPU."""
+    """Return the programs per row block and slice: few molecules need many to fill a GPU.
+
+    They decide the order of sums, so they must not change when the room for tiles grows.
+    """
     wanted = -(-PROGRAMS // max(1, tiles.layout.row_blocks * slices))
-    return max(1, min(wanted, tiles.most_tiles * (COLUMNS // PART)))
+    return max(1, min(wanted, tiles.layout.candidates * (COLUMNS // PART)))
 
 
 def launch_forward(

@@ -186,9 +186,12 @@ def launch_backward(
 
 
 def _splits(tiles: Tiles) -> int:
-    """Return the programs per row block: few molecules need many to fill a GPU."""
+    """Return the programs per row block: few molecules need many to fill a GPU.
+
+    They decide the order of sums, so they must not change when the room for tiles grows.
+    """
     wanted = -(-PROGRAMS // max(1, tiles.layout.row_blocks))
-    return max(1, min(wanted, tiles.most_tiles))
+    return max(1, min(wanted, tiles.layout.candidates))
 
 
 @functools.cache

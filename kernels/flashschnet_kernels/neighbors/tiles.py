@@ -5,6 +5,9 @@ cut into tiles of `ROWS` x `COLUMNS` beads and only tiles with a pair within the
 cutoff are kept. Each unordered pair lies in one tile: row block I owns the column blocks I, I + 1,
 ... up to half way round the molecule (a circulant), so that all row blocks own about as many. The
 list is made anew at every step, which costs next to nothing, and therefore cannot miss a pair.
+
+Large molecules have room for fewer tiles than there can be. A search that needs more says so in
+device memory, so that many searches can follow each other before the host looks at any.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ ROWS = 8
 COLUMNS = 8
 ROOM = 128
 """Tiles of a row block up to which all get their room: molecules of up to 2,040 beads."""
+UNIT = 16
+"""Room that can be too small is a multiple of this, so that more needs no other kernel variant."""
 _STEP = 16  # tiles that one pass of the search looks at
 _TURNED = 128  # candidates that one pass over the tiles found looks at
 
@@ -60,7 +65,7 @@ class Tiles:
 
     Attributes:
         layout: of the batch.
-        count: [row blocks] int32, tiles that each row block owns.
+        count: [row blocks] int32, tiles in the list of each row block.
         column: [row blocks, most_tiles] int32, first bead of each tile's columns.
         slot: [row blocks, candidates] int32, by candidate: its place in `column`, or -1.
         incoming_count: [row blocks] int32, tiles whose columns are the beads of a row block.
@@ -105,24 +110,33 @@ def lay_out(molecule_sizes: tuple[int, ...], device: torch.device) -> TileLayout
     )
 
 
-def needs_host(largest_molecule: int, room: int = ROOM) -> bool:
-    """Whether the host looks at every search of such a molecule: see `TileSearch`."""
-    blocks = -(-largest_molecule // ROWS)
-    return blocks // 2 + 1 > room
+def room_for(needed: int, unit: int = UNIT) -> int:
+    """Return the room for so many tiles of a row block: a quarter more, in whole units."""
+    wanted = needed + needed // 4 + 1
+    return -(-wanted // unit) * unit
 
 
 class TileSearch:
-    """Finds the tiles of a batch at every set of positions; complete every time.
+    """Finds the tiles of a batch at every set of positions.
 
-    A molecule of up to 2,040 beads gets room for all tiles it can have: one launch, and the
-    host never looks. A larger one gets room for as many as were ever needed and a quarter more: the
-    host looks at the largest count of each search, and one that did not fit is done again.
+    A molecule of up to 2,040 beads gets room for all tiles it can have, and the host never looks.
+    For a larger one the first search counts, and room is for a quarter more. Whether later searches
+    had enough is looked at in each of them, and one that had not is done again; or, where a caller
+    says `look=False`, nothing waits for the device and `shortage` keeps the answer until the
+    caller asks. What was made from a search that ran short lacks pairs and must be thrown away.
 
     Args:
         molecule_sizes: beads of each molecule; they lie end to end.
         cutoff: in the unit of the positions.
         device: where the positions are.
         room: tiles of a row block up to which all get their room.
+        unit: of the room of larger molecules.
+
+    Attributes:
+        complete: whether there is room for all tiles, so that none can run short.
+        capacity: tiles of a row block that there is room for; 0 before the first search counts.
+        shortage: [1] int32 on the device: 0, or the most tiles of a row block that a search
+            without a look found and had no room for. Set it back to 0 before the first of them.
     """
 
     def __init__(
@@ -131,26 +145,44 @@ class TileSearch:
         cutoff: float,
         device: torch.device,
         room: int = ROOM,
+        unit: int = UNIT,
     ) -> None:
         self.layout = lay_out(molecule_sizes, device)
         self.cutoff = cutoff
+        self.unit = unit
         self.complete = self.layout.candidates <= room
-        self.capacity = self.layout.candidates if self.complete else room
+        self.capacity = self.layout.candidates if self.complete else 0
+        self.shortage = torch.zeros(1, dtype=torch.int32, device=device)
 
-    def __call__(self, positions: Tensor) -> Tiles:
-        """Return the tiles with a pair closer than the cutoff, from [beads, 3]; same every run."""
+    def __call__(self, positions: Tensor, *, look: bool = True) -> Tiles:
+        """Return the tiles with a pair closer than the cutoff; the same in every run.
+
+        Args:
+            positions: [beads, 3].
+            look: wait for the device and search again if there was no room for all. Otherwise the
+                tiles without room are left out, and `shortage` says so. The first search counts,
+                so it looks in any case.
+        """
         positions = positions.detach().contiguous()
+        if self.complete or (self.capacity and not look):
+            return _search(positions, self.layout, self.cutoff, self.capacity, self.shortage)
         while True:
-            tiles = _search(positions, self.layout, self.cutoff, self.capacity)
-            if self.complete or self.layout.row_blocks == 0:
+            # Its own, because searches that nobody has looked at yet may have left theirs.
+            shortage = torch.zeros_like(self.shortage)
+            tiles = _search(positions, self.layout, self.cutoff, self.capacity, shortage)
+            needed = int(shortage)
+            if self.capacity and not needed:
                 return tiles
-            needed = int(tiles.count.max())
-            if needed <= self.capacity:
-                return tiles
-            self.capacity = min(needed + needed // 4 + 1, self.layout.candidates)
+            self.grow(needed)
+
+    def grow(self, needed: int) -> None:
+        """Make room for so many tiles of a row block and a quarter more; never less than now."""
+        self.capacity = max(self.capacity, room_for(needed, self.unit))
 
 
-def _search(positions: Tensor, layout: TileLayout, cutoff: float, capacity: int) -> Tiles:
+def _search(
+    positions: Tensor, layout: TileLayout, cutoff: float, capacity: int, shortage: Tensor
+) -> Tiles:
     blocks = layout.row_blocks
     count = torch.empty(blocks, dtype=torch.int32, device=positions.device)
     column = torch.empty(blocks, capacity, dtype=torch.int32, device=positions.device)
@@ -167,6 +199,7 @@ def _search(positions: Tensor, layout: TileLayout, cutoff: float, capacity: int)
             count,
             column,
             slot,
+            shortage,
             cutoff * cutoff,
             capacity,
             layout.candidates,
@@ -200,6 +233,7 @@ def _find(
     count,
     column,
     slot,
+    shortage,
     cutoff_squared,
     capacity,
     most_candidates,
@@ -209,7 +243,8 @@ def _find(
 ):
     """Write count, column and slot of one row block; grid (row blocks,). Deterministic.
 
-    `count` is true even where it is above the capacity; then `column` lacks the rest.
+    What is above the capacity is in none of them: whatever reads the list stays within its room.
+    `shortage` is then raised to what the row block needs.
     """
     row = tl.program_id(0)
     start, end = tl.load(molecule_start + row), tl.load(molecule_end + row)
@@ -243,11 +278,13 @@ def _find(
         active = owned & (tl.max(tl.reshape(hits, [STEP, COLUMNS]), axis=1) > 0)
         flag = active.to(tl.int32)
         place = found + tl.cumsum(flag, axis=0) - flag
-        tl.store(column + wide_row * capacity + place, tile, mask=active & (place < capacity))
+        listed = active & (place < capacity)
+        tl.store(column + wide_row * capacity + place, tile, mask=listed)
         at = slot + wide_row * most_candidates + candidate
-        tl.store(at, tl.where(active, place, -1), mask=candidate < candidates)
+        tl.store(at, tl.where(listed, place, -1), mask=candidate < candidates)
         found += tl.sum(flag, axis=0)
-    tl.store(count + row, found)
+    tl.store(count + row, tl.minimum(found, capacity))
+    tl.atomic_max(shortage, found, mask=found > capacity, sem="relaxed")
 
 
 @triton.jit
@@ -263,8 +300,7 @@ def _turn(
 ):
     """List the tiles whose columns are the beads of a row block; grid (row blocks,).
 
-    In the order of the candidates: the nearest owner before it comes first. Where `count` is above
-    the capacity the list means nothing.
+    In the order of the candidates: the nearest owner before it comes first.
     """
     row = tl.program_id(0)
     start, blocks = tl.load(molecule_block + row), tl.load(molecule_blocks + row)
@@ -296,6 +332,7 @@ def specialisations() -> list[Specialisation]:
             "count",
             "column",
             "slot",
+            "shortage",
         )
     }
     numbers = {"cutoff_squared": "fp32", "capacity": "i32", "most_candidates": "i32"}
