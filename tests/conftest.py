@@ -16,6 +16,10 @@ else:  # the same examples every time: what fails once fails again
     settings.load_profile("repeatable")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", metavar="FOLDER", help="keep the browser test's pictures")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _tables_of_tests_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the tables of filters that tests make out of the user's cache, and his out of tests."""

@@ -27,7 +27,10 @@ def match_torch_threads(most: int | None = None) -> None:
         most: threads that the work is worth; work of less than some hundred microseconds is worth
             one, because the others have to wake up first.
     """
-    numba.set_num_threads(min(available_threads(), most or available_threads()))
+    threads, usable = torch.get_num_threads(), available_threads()
+    numba.set_num_threads(min(usable, most or usable))
+    if torch.get_num_threads() != threads:  # Numba's first launch sets OpenMP's number of threads
+        torch.set_num_threads(threads)
 
 
 def available_threads() -> int:

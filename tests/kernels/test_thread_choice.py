@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from flashschnet_kernels.thread_choice import FIRST_CALLS, PATIENCE, ThreadChoice
@@ -69,3 +72,14 @@ def test_what_the_work_raises_comes_through():
 
     with pytest.raises(ValueError, match="no"):
         ThreadChoice().run(work, 2)
+
+
+def test_numba_s_first_launch_leaves_pytorch_s_threads_alone():
+    pytest.importorskip("numba", reason="Numba is not installed")
+    code = (
+        "import torch; torch.set_num_threads(1)\n"
+        "from flashschnet_kernels.numba_math import match_torch_threads\n"
+        "match_torch_threads(); print(torch.get_num_threads())"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["1"]

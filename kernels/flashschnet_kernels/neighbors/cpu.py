@@ -13,6 +13,7 @@ from numba import njit, prange
 from torch import Tensor
 
 from flashschnet_kernels.neighbors.verlet import BLOCK, PRUNE_ABOVE, VerletList
+from flashschnet_kernels.numba_math import match_torch_threads
 
 
 def update(verlet: VerletList, positions: Tensor) -> None:
@@ -32,6 +33,7 @@ def update(verlet: VerletList, positions: Tensor) -> None:
     verlet.stale[0] = int(stale)
     if not stale:
         return
+    match_torch_threads()
     built_at[:] = x
     verlet.rebuilds.add_(1)
     start, stop = verlet.molecule_start.numpy(), verlet.molecule_stop.numpy()

@@ -1,0 +1,121 @@
+"""A pull is a spring between two beads: its force is the gradient, and it is gone when let go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from flashschnet_kernels.plan import check_usable, parse_plan
+from flashschnet_lab.errors import UserError
+from flashschnet_lab.loading import load_sequence, load_system, structure_based_model
+from flashschnet_lab.simulation.engine import Simulation
+from flashschnet_lab.simulation.pull import Pull, keep_pulling, let_go, pull
+from flashschnet_lab.system import System
+
+BEAD, OTHER = 46, 1
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small tensors: more threads would only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def system() -> System:
+    return load_system("chignolin")
+
+
+def spring_forces(positions: torch.Tensor, made: Pull) -> torch.Tensor:
+    """Return what two beads feel of U = k/2 (r - d)^2, from the textbook."""
+    x = positions.double()
+    apart = x[:, made.bead] - x[:, made.other]
+    r = apart.norm(dim=-1, keepdim=True)
+    on_bead = -made.spring * (r - made.rest_lengths[:, None]) * apart / r
+    forces = torch.zeros_like(x)
+    forces[:, made.bead], forces[:, made.other] = on_bead, -on_bead
+    return forces
+
+
+@pytest.mark.parametrize("name", ["reference", "baseline", "flash-float32", "exact"])
+def test_every_plan_adds_the_spring(system: System, name: str) -> None:
+    plan = parse_plan(name, "cpu")
+    try:
+        check_usable(plan, torch.device("cpu"))
+    except ValueError as error:
+        pytest.skip(str(error))
+    simulation = Simulation(system, 2, device="cpu", plan=plan)
+    free = simulation.state
+    made = pull(simulation, BEAD, OTHER, goal=30.0)
+    torch.testing.assert_close(simulation.state.energy, free.energy)  # it starts at rest
+    made.move(1.0)
+    pulled = simulation.force_field(free.positions)
+    expected = spring_forces(free.positions, made)
+    assert expected.abs().max() > 1.0
+    difference = pulled.forces.double() - free.forces.double()
+    torch.testing.assert_close(difference, expected, atol=2e-4, rtol=1e-4)
+    stretch = made.lengths(free.positions) - made.rest_lengths
+    torch.testing.assert_close(pulled.energy - free.energy, stretch**2, atol=1e-4, rtol=1e-5)
+    let_go(simulation)
+    torch.testing.assert_close(simulation.state.forces, free.forces)
+    torch.testing.assert_close(simulation.state.energy, free.energy)
+
+
+def test_the_force_is_the_gradient_in_float64() -> None:
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(2 * 4, 3)) * 3.0)
+    made = Pull(4, 0, 3, torch.tensor([1.0, 2.0]), goal=9.0, spring=1.7)
+    assert torch.autograd.gradcheck(made, x.clone().requires_grad_())
+
+
+def test_contacts_stay_while_it_pulls(system: System) -> None:
+    native = system.protein.with_positions(np.asarray(system.reference))
+    taught = System(native, structure_based_model(native))
+    simulation = Simulation(taught, 1, device="cpu", plan=parse_plan("reference", "cpu"))
+    before = simulation.force_field.contacts
+    pull(simulation, BEAD, OTHER, goal=20.0)
+    again = pull(simulation, BEAD, OTHER, goal=25.0)  # ends the earlier one
+    assert again.besides is before
+    simulation.use_plan(parse_plan("baseline", "cpu"))
+    keep_pulling(simulation, again)
+    assert again.besides is simulation.force_field.contacts.besides  # type: ignore[union-attr]
+    let_go(simulation)
+    assert not isinstance(simulation.force_field.contacts, Pull)
+    assert simulation.force_field.contacts is not None
+
+
+def test_the_rest_length_moves_at_its_speed_and_stops_at_the_goal() -> None:
+    made = Pull(5, 0, 4, torch.tensor([10.0, 31.0]), goal=30.0, speed=4.0)
+    made.move(0.5)
+    torch.testing.assert_close(made.rest_lengths, torch.tensor([12.0, 30.0]).double())
+    made.move(100.0)
+    torch.testing.assert_close(made.rest_lengths, torch.tensor([30.0, 30.0]).double())
+
+
+def test_the_chain_follows() -> None:
+    """A strong spring brings the ends of a helix where it wants them."""
+    chain = load_sequence("AGWKLA", shape="helix")
+    simulation = Simulation(chain, 1, device="cpu", plan=parse_plan("reference", "cpu"))
+    last = chain.protein.beads - 4
+    made = pull(simulation, last, 1, goal=14.0, speed=10.0, spring=10.0)
+    start = float(made.lengths(simulation.state.positions))
+    for _ in range(40):
+        simulation.run(10)
+        made.move(10 * simulation.settings.timestep_ps)
+    end = float(made.lengths(simulation.state.positions))
+    assert start < 10.0 and end == pytest.approx(14.0, abs=1.5)
+
+
+@pytest.mark.parametrize(
+    ("bead", "other", "goal"), [(3, 3, 10.0), (0, 99, 10.0), (-1, 0, 10.0), (0, 3, -5.0)]
+)
+def test_nonsense_is_refused(system: System, bead: int, other: int, goal: float) -> None:
+    simulation = Simulation(system, 1, device="cpu", plan=parse_plan("reference", "cpu"))
+    with pytest.raises(UserError, match="a pull"):
+        pull(simulation, bead, other, goal)
+    assert simulation.force_field.contacts is None
