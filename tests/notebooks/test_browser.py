@@ -88,6 +88,6 @@ def test_switches_change_the_plan_and_add_rows(
     lab.press("Run")
     lab.wait(f"() => ({ROWS})() > {before} + 1", 4)
     lab.press("Explain")
-    lab.page.get_by_text("message_passing").first.wait_for(timeout=30_000)
+    lab.page.locator(".widget-html pre", has_text="message_passing").first.wait_for(timeout=30_000)
     lab.page.screenshot(path=pictures / f"{name[:2]}_switches.png", full_page=True)
     lab.check_health()
