@@ -39,13 +39,15 @@ def execute(path: Path, folder: Path) -> nbformat.NotebookNode:
 
 
 def without_widgets(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Remove widget state, widget views and the times of execution from a notebook, in place."""
+    """Remove widgets, what was written to stderr, and the times of execution, in place."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             cell.outputs = [
-                output for output in cell.outputs if WIDGET_VIEW not in output.get("data", {})
+                output
+                for output in cell.outputs
+                if WIDGET_VIEW not in output.get("data", {}) and output.get("name") != "stderr"
             ]
     return notebook
 
