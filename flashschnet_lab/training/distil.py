@@ -102,7 +102,7 @@ def ladder_for(depth: float) -> tuple[float, ...]:
     """Return the sampling temperatures in kelvin for wells of a depth in kcal/mol.
 
     From 300 K, where the fold is to hold, to 325 K per kcal/mol, where about half of the chains are
-    open: a fold melts at a temperature in proportion to its wells. Shallow wells keep 50 K of ladder.
+    open: a fold melts at a temperature in proportion to its wells. Shallow wells keep 50 K.
     """
     coldest, hottest = STEPS_OF_LADDER[0], STEPS_OF_LADDER[-1]
     top = max(coldest + 50.0, hottest * depth / DEFAULT_DEPTH)
