@@ -29,6 +29,17 @@ def _tables_of_tests_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Run PyTorch on one thread: with small tensors others would only wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of golden data and PDB files beside the checkout."""

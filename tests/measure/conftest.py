@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from flashschnet_lab.loading import default_prior
-from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
-from flashschnet_lab.proteins.builder import build_chain
-from flashschnet_lab.system import Model, System
+from flashschnet_lab.system import System
+from tests.tiny_system import tiny_system
 
 
 @pytest.fixture(scope="session")
@@ -18,11 +16,4 @@ def cpu() -> torch.device:
 
 @pytest.fixture(scope="session")
 def system() -> System:
-    generator = torch.random.get_rng_state()
-    torch.manual_seed(2)
-    shape = SchNetShape(hidden=16, channels=16, blocks=2, radial_functions=12, output_widths=(16,))
-    network = SchNet(shape)
-    torch.random.set_rng_state(generator)
-    return System(
-        build_chain("AGPWYK", "helix"), Model("tiny", default_prior("five_bead"), network)
-    )
+    return tiny_system()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
@@ -15,16 +13,9 @@ from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.pull import Pull, keep_pulling, let_go, pull
 from flashschnet_lab.system import System
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 BEAD, OTHER = 46, 1
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors: more threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -5,27 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-import torch
 
-from flashschnet_lab.loading import default_prior
 from flashschnet_lab.measure.bench import Work, predict
 from flashschnet_lab.measure.bytes import predicted_bytes, predicted_flops, predicted_peak_bytes
 from flashschnet_lab.measure.roofline import Ceilings, least_seconds
 from flashschnet_lab.measure.work import directed_edges
-from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
-from flashschnet_lab.proteins.builder import build_chain
-from flashschnet_lab.system import Model, System
+from flashschnet_lab.system import System
+from tests.tiny_system import tiny_system
 
 
 @pytest.fixture(scope="session")
 def system() -> System:
-    generator = torch.random.get_rng_state()
-    torch.manual_seed(2)
-    shape = SchNetShape(hidden=16, channels=16, blocks=2, radial_functions=12, output_widths=(16,))
-    network = SchNet(shape)
-    torch.random.set_rng_state(generator)
-    protein = build_chain("AGPWYK", "helix")
-    return System(protein, Model("tiny", default_prior("five_bead"), network))
+    return tiny_system()
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 pytest.importorskip("ipywidgets")
 pytest.importorskip("anywidget")
@@ -23,17 +22,10 @@ from flashschnet_lab.simulation.guards import SimulationStopped
 from flashschnet_lab.system import System
 from flashschnet_lab.widgets.simulator import Simulator
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PATIENCE = 60.0
 PNG = b"\x89PNG"
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Small tensors: more threads would only wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
