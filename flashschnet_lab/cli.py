@@ -241,7 +241,11 @@ def validate(
         Optional[str], typer.Option(help="Kernel plan; see simulate --help.")  # noqa: UP045
     ] = None,
 ) -> None:
-    """Measure whether a model holds its fold and finds it, and write its model card."""
+    """Measure whether a model holds its fold and finds it, and write its model card.
+
+    With --folded 0 the extended chains are measured apart: another --time does not touch what was
+    measured of the folded ones.
+    """
     from flashschnet_lab.training.command import validate_command
 
     chosen = None if plan is None else plan_named(plan, device)

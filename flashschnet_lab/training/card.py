@@ -8,24 +8,30 @@ from pathlib import Path
 from flashschnet_lab.checkpoints.native import read_description
 
 CARD, CURVE = "MODEL_CARD.md", "training.png"
-VALIDATION, TEACHER = "validation.json", "teacher.json"
+VALIDATION, EXTENDED, TEACHER = "validation.json", "extended.json", "teacher.json"
 
 
 def write_card(folder: Path) -> None:
     """Write `MODEL_CARD.md` of a model folder from the measurements that it holds."""
     text = card_text(
-        read_description(folder), _measured(folder / VALIDATION), _measured(folder / TEACHER)
+        read_description(folder),
+        _measured(folder / VALIDATION),
+        _measured(folder / TEACHER),
+        _measured(folder / EXTENDED),
     )
     (folder / CARD).write_text(text, encoding="utf-8")
 
 
-def card_text(description: dict, validation: dict | None, teacher: dict | None) -> str:
+def card_text(
+    description: dict, validation: dict | None, teacher: dict | None, extended: dict | None = None
+) -> str:
     """Return a model card as Markdown.
 
     Args:
         description: contents of `model.json` of a distilled model.
         validation: contents of `validation.json`, or None before it was validated.
         teacher: contents of `teacher.json`, the same simulations with the teacher, or None.
+        extended: contents of `extended.json`, extended chains that were measured apart, or None.
     """
     shape, settings = description["shape"], description["settings"]
     held_out, on_policy = description["errors"]["held_out"], description["errors"]["on_policy"]
@@ -61,13 +67,15 @@ def card_text(description: dict, validation: dict | None, teacher: dict | None) 
         "",
         "## What it does",
     ]
-    if validation is None:
+    if validation is None and extended is None:
         lines.append(
             "Not validated yet: `flashschnet validate FOLDER`, with `--structure FILE` for a "
             "protein of your own."
         )
-    else:
+    if validation is not None:
         lines += _behaviour(validation)
+    if extended is not None:
+        lines += [""] * (validation is not None) + _behaviour(extended)
     if teacher is not None:
         lines += ["", "### And its teacher, for comparison", *_behaviour(teacher)]
     return "\n".join([*lines, ""])

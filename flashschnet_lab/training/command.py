@@ -26,7 +26,14 @@ from flashschnet_lab.proteins.protein import Protein
 from flashschnet_lab.simulation.engine import Simulation, resolve_device
 from flashschnet_lab.simulation.receipt import describe_device
 from flashschnet_lab.system import Model, System
-from flashschnet_lab.training.card import CURVE, TEACHER, VALIDATION, draw_curve, write_card
+from flashschnet_lab.training.card import (
+    CURVE,
+    EXTENDED,
+    TEACHER,
+    VALIDATION,
+    draw_curve,
+    write_card,
+)
 from flashschnet_lab.training.distil import SMALL, Distilled, distil, settings_for
 from flashschnet_lab.training.embed import relax
 from flashschnet_lab.training.validate import read_validation
@@ -120,6 +127,8 @@ def validate_command(
 ) -> None:
     """Validate a distilled model; arguments as the command line's.
 
+    Extended chains alone are measured apart, for as long as they need, into a file of their own.
+
     Raises:
         UserError: replicas that cannot be added to those measured before.
     """
@@ -128,7 +137,7 @@ def validate_command(
     depth = float(read_description(folder).get("teacher_depth", DEFAULT_DEPTH))
     moved_by = structure_based_model(protein, depth) if teacher else model
     system = System(protein, moved_by, protein.positions)
-    path = folder / (TEACHER if teacher else VALIDATION)
+    path = folder / _record(folded, extended, teacher)
     before = read_validation(path) if add else None
     with _bar(console) as tell:
 
@@ -158,6 +167,13 @@ def validate_command(
     write_card(folder)
     console.print_json(json.dumps(result.summary()))
     console.print(f"written to {path} and the model card")
+
+
+def _record(folded: int, extended: int, teacher: bool) -> str:
+    """Return the file of a model folder that a validation is written to."""
+    if teacher:
+        return TEACHER
+    return EXTENDED if extended and not folded else VALIDATION
 
 
 def _validated_protein(folder: Path, model: Model, structure: str | None) -> Protein:

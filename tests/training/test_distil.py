@@ -192,3 +192,9 @@ def test_a_model_of_a_protein_of_one_s_own_is_validated_with_its_structure(
         validate_command(folder, "chignolin", 1, 1, 0.08, 310.0, "cpu", False, add=True)
     with pytest.raises(UserError, match="measure once without --add"):
         validate_command(folder, "chignolin", 1, 0, 0.04, 310.0, "cpu", True, add=True)
+
+    validate_command(folder, "chignolin", 0, 1, 0.08, 310.0, "cpu", False)
+    apart = json.loads((folder / "extended.json").read_text())
+    assert json.loads((folder / "validation.json").read_text()) == both
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert apart["command"] in card and both["command"] in card
