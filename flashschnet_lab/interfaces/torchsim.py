@@ -83,7 +83,7 @@ def beads_as_state(
     )
 
 
-class FlashSchNetModel(ModelInterface):  # type: ignore[misc]
+class FlashSchNetModel(ModelInterface):
     """Energies (eV) and forces (eV/A) of batches of proteins; no stress.
 
     The systems of a state may be any of the model's proteins in any order, each as often as you
