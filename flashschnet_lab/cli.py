@@ -42,7 +42,10 @@ def simulate(
     ),
     model: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Model folder. Default: the trained one, else a structure-based one."),
+        typer.Option(
+            help="Model folder, or hf:user/repo on the Hugging Face Hub. Default: the trained one, "
+            "else a structure-based one."
+        ),
     ] = None,
     mapping: Annotated[Mapping, typer.Option(help="Beads of --pdb and --sequence.")] = (
         Mapping.five_bead
