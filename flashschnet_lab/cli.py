@@ -18,6 +18,7 @@ from flashschnet_lab.cli_choices import (
     plan_named,
     renames,
 )
+from flashschnet_lab.cli_fetch import fetch
 from flashschnet_lab.errors import UserError
 
 app = typer.Typer(
@@ -172,6 +173,7 @@ def export(
 
 
 app.command()(bench)
+app.command()(fetch)
 
 
 @app.command()
