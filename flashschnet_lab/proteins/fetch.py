@@ -164,10 +164,8 @@ def _download(url: str, file: IO[bytes], timeout: float, max_bytes: int) -> None
             received = _copy(answer, file, expected, max_bytes, name)
     except HTTPError as error:
         if error.code in (404, 410):
-            other = (
-                "" if format == "cif" else f", or it is too large for {format}: try --format cif"
-            )
-            raise UserError(f"{host} has no {name}: there is no entry {entry}{other}") from error
+            other = "" if format == "cif" else "; a large one has no .pdb: try --format cif"
+            raise UserError(f"{host} has no {name}: check the entry {entry}{other}") from error
         raise UserError(
             f"{host} answers {error.code} ({error.reason}) for {name}; try again later"
         ) from error

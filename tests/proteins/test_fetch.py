@@ -125,7 +125,7 @@ def test_a_file_that_changed_in_the_cache_is_not_used(get, bank, chignolin):
         ("broken", {}, "answers 503"),
         ("silent", {"timeout": 0.2}, "cannot be reached.*timed out"),
         ("redirect http://127.0.0.1/5AWL.cif", {}, "which is not https: refused"),
-        ("redirect file:///etc/passwd", {}, "which is not https: refused"),
+        ("redirect file:///etc/passwd", {}, "answers 302.*not allowed"),
         ("redirect /5AWL.pdb", {}, "which is not https: refused"),
         ("", {"max_bytes": 100}, "larger than 0.0001 MB"),
         ("no length", {"max_bytes": 100}, "larger than 0.0001 MB"),
