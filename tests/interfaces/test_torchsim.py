@@ -68,7 +68,7 @@ def test_a_batch_of_two_proteins_in_any_order(system, other, plan, dtype, tolera
     torch.testing.assert_close(
         found["energy"].double(), EV * truth.energy, rtol=tolerance, atol=0.0
     )
-    part = model(state[[3, 1]])  # what an autobatcher does
+    part = model(state[[1, 3]])  # what an autobatcher does
     torch.testing.assert_close(part["energy"], found["energy"][[1, 3]], rtol=1e-5, atol=1e-6)
 
 
