@@ -18,6 +18,7 @@ from flashschnet_lab.cli_choices import (
     plan_named,
     renames,
 )
+from flashschnet_lab.cli_fetch import fetch
 from flashschnet_lab.errors import UserError
 
 app = typer.Typer(
@@ -42,7 +43,10 @@ def simulate(
     ),
     model: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(help="Model folder. Default: the trained one, else a structure-based one."),
+        typer.Option(
+            help="Model folder, or hf:user/repo on the Hugging Face Hub. Default: the trained one, "
+            "else a structure-based one."
+        ),
     ] = None,
     mapping: Annotated[Mapping, typer.Option(help="Beads of --pdb and --sequence.")] = (
         Mapping.five_bead
@@ -169,6 +173,7 @@ def export(
 
 
 app.command()(bench)
+app.command()(fetch)
 
 
 @app.command()

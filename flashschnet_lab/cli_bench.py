@@ -24,7 +24,7 @@ def bench(
         typer.Option(help="A molecule of so many beads, packed like a protein; may be repeated."),
     ] = None,
     model: Annotated[
-        Optional[Path], typer.Option(help="Model folder for --protein and --pdb.")  # noqa: UP045
+        Optional[Path], typer.Option(help="Model folder, or hf:user/repo, for --protein and --pdb.")  # noqa: UP045
     ] = None,
     replicas: Annotated[
         Optional[list[int]], typer.Option(help="Copies; may be repeated. Default: 4.")  # noqa: UP045

@@ -57,6 +57,13 @@ class TableClass(str, Enum):
     all = "all"
 
 
+class StructureFormat(str, Enum):
+    """Formats in which the PDB gives its structures."""
+
+    cif = "cif"
+    pdb = "pdb"
+
+
 class Dtype(str, Enum):
     """Floating-point types of the state."""
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from flashschnet_kernels.plan import KernelPlan
+from flashschnet_lab.checkpoints.hub import is_on_hub
 from flashschnet_lab.checkpoints.native import load_model
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_sequence, load_system, trained_model
@@ -111,6 +112,11 @@ def compile_command(
     from flashschnet_lab.compiling import compile_model
     from flashschnet_lab.potentials.tables import class_of, table_bytes
 
+    if is_on_hub(folder):
+        raise UserError(
+            f"{folder} lies in the Hub's cache, where nothing is written; its tables are made when "
+            "they are first needed, or copy the model folder here and compile that"
+        )
     console, model = Console(), load_model(folder)
     if which is None:
         own = embedded_like(model.only_for) if model.only_for else None

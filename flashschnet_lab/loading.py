@@ -27,9 +27,10 @@ def load_system(
     Args:
         which: a name of the library ("chignolin", "trpcage", "1enh"), a PDB or mmCIF file, or a
             `Protein`.
-        model: a model folder or `Model`. Default: the trained network that comes with the package
-            if there is one for this molecule, else the structure-based potential of the structure
-            (the name of the model says so).
+        model: a model folder, the name of one on the Hugging Face Hub ("hf:user/repo"), or a
+            `Model`. Default: the trained network that comes with the package if there is one for
+            this molecule, else the structure-based potential of the structure (the name of the
+            model says so).
         mapping: for files: "five_bead" or "ca" (the proteins of the library have five beads).
         rename: for files: residues to treat as others, {"LRT": "LYS"}.
         incomplete: for files: what to do with residues that lack an atom, "error" or "drop".
@@ -109,7 +110,7 @@ def default_prior(mapping: str) -> PriorTable:
 
 
 def _given(model: str | Path | Model | None) -> Model | None:
-    return model if model is None or isinstance(model, Model) else load_model(Path(model))
+    return model if model is None or isinstance(model, Model) else load_model(model)
 
 
 def _protein(

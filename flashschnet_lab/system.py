@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from flashschnet_kernels.plan import REFERENCE, KernelPlan, check_usable
+from flashschnet_kernels.plan import REFERENCE, KernelPlan, check_usable, default_plan, flash
 from flashschnet_kernels.quantization.calibration import calibrate
 from flashschnet_kernels.quantization.linear import quantize_linear_layers
 from flashschnet_lab.errors import UserError
@@ -26,6 +27,8 @@ from flashschnet_lab.proteins.protein import Protein
 
 if TYPE_CHECKING:
     from flashschnet_kernels.filter_table.table import FilterTable
+
+_log = logging.getLogger(__name__)
 
 CALIBRATION_BEADS = 300
 CALIBRATION_COPIES = 2
@@ -158,6 +161,43 @@ def build_force_field(
         batch, priors, network, types, contacts, plan, deterministic, table=table
     )
     return force_field.to(device=device, dtype=dtype).eval()
+
+
+def force_field_under(
+    plan: KernelPlan | None,
+    systems: Sequence[System],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    deterministic: bool = False,
+) -> ForceField:
+    """Return the force field under a plan, or under the one that a simulation has by default.
+
+    Args:
+        plan: None: `default_plan`. A network that its kernels cannot take, or for whose filters no
+            table is exact enough, gets the plan flash-float32, with a warning.
+        systems, device, dtype, deterministic: see `build_force_field`.
+
+    Raises:
+        UserError: see `build_force_field`.
+    """
+
+    def build(chosen: KernelPlan) -> ForceField:
+        return build_force_field(
+            systems, device=device, dtype=dtype, plan=chosen, deterministic=deterministic
+        )
+
+    if plan is not None:
+        return build(plan)
+    plan = default_plan(device.type, dtype)
+    try:
+        return build(plan)
+    except UserError as error:
+        if not plan.tabulated:
+            raise
+        instead = flash(device.type)
+        _log.warning("plan %s: %s. Going on with plan %s", plan.name, error, instead.name)
+        return build(instead)
 
 
 def quantized_network(network: SchNet, system: System, quantization: str) -> SchNet:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 
+from flashschnet_lab.checkpoints.hub import fetch_model, is_on_hub
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.potentials.prior_table import load_prior_table
 from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
@@ -82,8 +83,12 @@ def save_model(model: Model, folder: Path, information: dict[str, object] | None
     (folder / "model.json").write_text(text, encoding="utf-8")
 
 
-def load_model(folder: Path) -> Model:
+def load_model(folder: str | Path) -> Model:
     """Read a model folder.
+
+    Args:
+        folder: its path, or the name of one on the Hugging Face Hub, "hf:user/repo@revision" (see
+            `checkpoints.hub`).
 
     Raises:
         UserError: it is missing, incomplete, of a newer format, or a file is not the one described.
@@ -91,6 +96,7 @@ def load_model(folder: Path) -> Model:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    folder = fetch_model(folder) if is_on_hub(folder) else Path(folder)
     description = read_description(folder)
     for name, expected in description["sha256"].items():
         if not (folder / name).is_file():

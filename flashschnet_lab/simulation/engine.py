@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flashschnet_kernels.plan import KernelPlan, default_plan, flash
+from flashschnet_kernels.plan import KernelPlan
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.potentials.sum import ForceField
 from flashschnet_lab.proteins.protein import Protein
@@ -36,14 +35,12 @@ from flashschnet_lab.simulation.reporters import Frame, Reporter
 from flashschnet_lab.simulation.room import make_room, watched
 from flashschnet_lab.simulation.state import Dynamics, State, inverse_masses, kinetic_energy
 from flashschnet_lab.simulation.stepper import Stepper, make_stepper
-from flashschnet_lab.system import System, build_force_field
+from flashschnet_lab.system import System, force_field_under
 from flashschnet_lab.units import (
     FEMTOSECONDS_PER_PICOSECOND,
     KCAL_PER_MOL,
     thermal_energy,
 )
-
-_log = logging.getLogger(__name__)
 
 CHECK_EVERY = 100
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -162,9 +159,7 @@ class Simulation:
         self.replicas = replicas
         self.device = resolve_device(device)
         self.dtype = DTYPES[self.settings.dtype]
-        self.force_field = (
-            self._default_force_field() if plan is None else self._build_force_field(plan)
-        )
+        self.force_field = self._build_force_field(plan)
         self.dynamics = self._dynamics()
         self._capture = capture
         self._stepper: Stepper | None = None
@@ -215,25 +210,14 @@ class Simulation:
         self.force_field = self._build_force_field(plan)
         self._stepper = None
 
-    def _default_force_field(self) -> ForceField:
-        """Return the force field under the default plan, or under one that any network can have."""
-        plan = default_plan(self.device.type, self.dtype)
-        try:
-            return self._build_force_field(plan)
-        except UserError as error:
-            if not plan.tabulated:
-                raise
-            instead = flash(self.device.type)
-            _log.warning("plan %s: %s. Going on with plan %s", plan.name, error, instead.name)
-            return self._build_force_field(instead)
-
-    def _build_force_field(self, plan: KernelPlan) -> ForceField:
-        check_dtype(plan, self.settings.integrator, self.dtype)
-        return build_force_field(
+    def _build_force_field(self, plan: KernelPlan | None) -> ForceField:
+        if plan is not None:
+            check_dtype(plan, self.settings.integrator, self.dtype)
+        return force_field_under(
+            plan,
             [self.system] * self.replicas,
             device=self.device,
             dtype=self.dtype,
-            plan=plan,
             deterministic=self.settings.deterministic,
         )
 

@@ -1,0 +1,1 @@
+"""Our force fields under other packages' drivers: ASE and TorchSim."""
