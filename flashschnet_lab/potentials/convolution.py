@@ -103,8 +103,9 @@ def _fused_tiles(
 
     atomic = plan.aggregation == "reference"
     precision = _PRECISIONS[plan.quantization]
-    pairs = tile_geometry.measure_tiles(positions, tiles, basis.cutoff, atomic=atomic)
     numbers = basis.numbers()
+    cutoffs = (numbers.cutoff, numbers.lower)
+    pairs = tile_geometry.measure_tiles(positions, tiles, *cutoffs, atomic=atomic)
 
     def convolve(block: InteractionBlock, h: Tensor) -> Tensor:
         packed = _packed(block, numbers, precision)
@@ -119,8 +120,8 @@ def _fused_blocks(
     """One pass per block over blocks of pairs, on a CPU."""
     from flashschnet_kernels.message_passing import cpu
 
-    listed = cpu.measure_pairs(positions, pairs, basis.cutoff)
     numbers = basis.numbers()
+    listed = cpu.measure_pairs(positions, pairs, numbers.cutoff, numbers.lower)
     return lambda block, h: cpu.pass_messages(h, listed, _weights(block, numbers))
 
 
@@ -159,7 +160,7 @@ def _implementation(operator: str, name: str) -> ModuleType:
 def _weights(block: InteractionBlock, numbers: Any) -> FilterNetwork:
     first: Any = block.filter_network[0]
     second: Any = block.filter_network[2]
-    return FilterNetwork(first.weight, first.bias, second.weight, numbers)
+    return FilterNetwork(first.weight, first.bias, second.weight, numbers, second.bias)
 
 
 def _packed(block: InteractionBlock, numbers: Any, precision: str) -> PackedFilter:
