@@ -30,6 +30,8 @@ class Residue:
         insertion: insertion code of the structure file, or "".
         chain: chain identifier, "A".
         segment: the continuous piece of chain; no bond, angle or dihedral joins two segments.
+        own_name: of a modified amino acid, as the file calls it ("NLE"), or "". Its bead type is
+            that of `name`, which stands for it; a model may have a row of its own for it.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Residue:
     insertion: str
     chain: str
     segment: int
+    own_name: str = ""
 
     def label(self) -> str:
         """Return the residue as messages call it, "A:TYR 2"."""
