@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from flashschnet_kernels.message_passing import reference
 from flashschnet_kernels.plan import REFERENCE, KernelPlan
-from flashschnet_kernels.radial_basis.reference import cosine_envelope
+from flashschnet_kernels.radial_basis.reference import cosine_envelope, filter_envelope
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.potentials.schnet import InteractionBlock, SchNet
 from flashschnet_lab.system import System
@@ -46,12 +46,16 @@ class ForgetfulSchNet(nn.Module):
         """Return the energy of every bead, [beads]; arguments as for `SchNet`, plan reference."""
         i, j = neighbors
         r_ij = (positions.index_select(0, j) - positions.index_select(0, i)).norm(dim=1)  # [pairs]
-        forgotten = cosine_envelope(r_ij, self.shape.cutoff).detach()  # here it becomes a constant
         radial_basis: Any = self.right.radial_basis
         numbers = radial_basis.numbers()
-        u = r_ij if numbers.kind == "gaussian" else torch.exp(-numbers.alpha * r_ij)
+        # Here they become constants: that of the basis, and that on the filter.
+        inner = cosine_envelope(r_ij, numbers.cutoff).detach()
+        forgotten = filter_envelope(r_ij, numbers.lower, numbers.cutoff).detach()
+        u = r_ij
+        if numbers.kind == "exp_normal":
+            u = torch.exp(numbers.alpha * (numbers.lower - r_ij))
         z = u[:, None] - numbers.centres  # [pairs, functions]
-        rbf = forgotten[:, None] * torch.exp(-numbers.widths * z * z)
+        rbf = inner[:, None] * torch.exp(-numbers.widths * z * z)
 
         def convolve(block: InteractionBlock, h: Tensor) -> Tensor:
             return reference.pass_messages(h, block.filters(rbf, forgotten), neighbors)

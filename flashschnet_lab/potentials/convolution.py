@@ -159,7 +159,7 @@ def _implementation(operator: str, name: str) -> ModuleType:
 def _weights(block: InteractionBlock, numbers: Any) -> FilterNetwork:
     first: Any = block.filter_network[0]
     second: Any = block.filter_network[2]
-    return FilterNetwork(first.weight, first.bias, second.weight, numbers)
+    return FilterNetwork(first.weight, first.bias, second.weight, numbers, second.bias)
 
 
 def _packed(block: InteractionBlock, numbers: Any, precision: str) -> PackedFilter:

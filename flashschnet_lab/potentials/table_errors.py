@@ -157,7 +157,10 @@ def filter_networks(network: SchNet) -> list[FilterNetwork]:
     for block in network.blocks:
         layers: Any = block.filter_network
         first, second = layers[0], layers[2]
-        found.append(FilterNetwork(first.weight, first.bias, second.weight, basis))
+        network_of_block = FilterNetwork(
+            first.weight, first.bias, second.weight, basis, second.bias
+        )
+        found.append(network_of_block)
     return found
 
 

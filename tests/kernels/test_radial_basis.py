@@ -7,10 +7,14 @@ import math
 import pytest
 import torch
 
+from flashschnet_kernels.radial_basis.parameters import RadialParameters
 from flashschnet_kernels.radial_basis.reference import (
     cosine_envelope,
     exp_normal_basis,
+    filter_envelope,
+    filter_envelope_slope,
     gaussian_basis,
+    radial_basis,
 )
 
 CUTOFF = 15.0
@@ -59,6 +63,48 @@ def test_envelope_and_its_slope_vanish_at_the_cutoff():
     # Linear in the step: C'(cutoff - step) = -pi^2 / (2 cutoff^2) step.
     assert slope[0].item() == pytest.approx(-(math.pi**2) / (2 * CUTOFF**2) * step, rel=1e-3)
     assert slope[1:].tolist() == [0.0, 0.0]
+
+
+LOWER = 3.0
+
+
+def test_the_hump_by_hand():
+    """0 at both cutoffs, 1 in the middle, 1/2 between; and its slope."""
+    r = torch.tensor([0.0, 2.999, 3.0, 6.0, 9.0, 12.0, 15.0, 15.1], dtype=torch.float64)
+    found = filter_envelope(r, LOWER, CUTOFF)
+    assert found.tolist() == pytest.approx([0.0, 0.0, 0.0, 0.5, 1.0, 0.5, 0.0, 0.0], abs=1e-15)
+    steep = math.pi / 12.0
+    slope = filter_envelope_slope(r, LOWER, CUTOFF)
+    expected = [0.0, 0.0, 0.0, steep, 0.0, -steep, 0.0, 0.0]
+    assert slope.tolist() == pytest.approx(expected, abs=1e-15)
+    inside = torch.linspace(3.1, 14.9, 30, dtype=torch.float64).requires_grad_()
+    (exact,) = torch.autograd.grad(filter_envelope(inside, LOWER, CUTOFF).sum(), inside)
+    torch.testing.assert_close(filter_envelope_slope(inside.detach(), LOWER, CUTOFF), exact)
+
+
+def test_without_a_lower_cutoff_the_filter_has_the_envelope_of_the_basis():
+    r = distances()
+    assert torch.equal(filter_envelope(r, 0.0, CUTOFF), cosine_envelope(r, CUTOFF))
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "exp_normal"])
+def test_a_basis_with_a_lower_cutoff_by_hand(kind):
+    numbers = torch.tensor([[0.01, 0.5, 1.0], [30.0, 20.0, 10.0]], dtype=torch.float64)
+    basis = RadialParameters(kind, *numbers, 0.4, CUTOFF, LOWER)
+
+    def by_hand(r: float, centre: float, width: float) -> float:
+        u = math.exp(0.4 * (LOWER - r)) if kind == "exp_normal" else r
+        return envelope_by_hand(r) * math.exp(-width * (u - centre) ** 2) if r >= LOWER else 0.0
+
+    expected = [[by_hand(r, *pair) for pair in numbers.T.tolist()] for r in DISTANCES]
+    found = radial_basis(distances(), basis)
+    torch.testing.assert_close(found, torch.tensor(expected, dtype=torch.float64))
+
+
+def test_a_lower_cutoff_beyond_the_upper_one_is_refused():
+    one = torch.ones(1)
+    with pytest.raises(ValueError, match="lower cutoff of 15.0 A must lie between 0"):
+        RadialParameters("gaussian", one, one, 0.0, CUTOFF, CUTOFF)
 
 
 def test_gaussian_basis_by_hand():

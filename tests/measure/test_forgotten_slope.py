@@ -39,8 +39,9 @@ def difference(system: System) -> float:
 
 
 @pytest.mark.parametrize("radial_basis", ["exp_normal", "gaussian"])
-def test_the_energy_is_right_and_the_forces_are_not(radial_basis: str) -> None:
-    assert difference(system_with(radial_basis=radial_basis)) > 0.05
+@pytest.mark.parametrize("cutoff_lower", [0.0, 3.0])
+def test_the_energy_is_right_and_the_forces_are_not(radial_basis: str, cutoff_lower: float) -> None:
+    assert difference(system_with(radial_basis=radial_basis, cutoff_lower=cutoff_lower)) > 0.05
 
 
 def test_an_envelope_that_hardly_moves_is_hardly_missed() -> None:

@@ -163,11 +163,8 @@ def test_16_bit_of_the_trained_networks(name):
 
 def test_trained_c_alpha_network(shared):
     golden = load(shared / "golden/mlcg_schnet_cln_ca.npz")
-    shape = SchNetShape(
-        types=42, hidden=256, blocks=3, radial_functions=33, cutoff=5.0, output_widths=(128, 64)
-    )
+    shape = SchNetShape(types=42, hidden=256, blocks=3, radial_functions=33, cutoff=5.0, alpha=1.0)
     network = mlcg_schnet(shared / "golden/weights_npz/mlcg_schnet_cln_ca_state.npz", shape)
-    network.radial_basis.alpha = 1.0  # this network's own choice (set 1), not 5 / cutoff
     for x, energy, forces in zip(
         golden["pos"], golden["energy_SchNet"], golden["forces_SchNet"], strict=True
     ):

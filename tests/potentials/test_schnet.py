@@ -15,6 +15,10 @@ from flashschnet_lab.system import Model, System, build_force_field
 
 BASES = ("exp_normal", "gaussian")
 SMALL = SchNetShape(hidden=24, channels=16, blocks=2, radial_functions=12, output_widths=(16, 8))
+TORCHMD_LIKE = replace(
+    SMALL, cutoff_lower=3.0, output_widths=(16,), filter_bias=True, output_bias=True
+)
+SHAPES = pytest.mark.parametrize("shape", [SMALL, TORCHMD_LIKE], ids=["mlcg", "torchmd"])
 
 
 def random_network(basis: str = "exp_normal", shape: SchNetShape = SMALL) -> SchNet:
@@ -47,10 +51,12 @@ def positions_of(*systems: System) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("basis", BASES)
-def test_the_equations_written_out(basis):
+@SHAPES
+def test_the_equations_written_out(basis, shape):
     """Every pair and both its directions by a double loop, from the weights alone."""
-    network = random_network(basis).double()
+    network = random_network(basis, shape).double()
     weights, shape = network.state_dict(), network.shape
+    lower, upper = shape.cutoff_lower, shape.cutoff
     types = torch.tensor([3, 22, 7, 3])
     x = torch.tensor([[0, 0, 0], [2, 1, 3], [-4, 6, 2], [0, 0, 14.9]], dtype=torch.float64)
     beads = len(types)
@@ -60,14 +66,19 @@ def test_the_equations_written_out(basis):
         return product + weights.get(f"{name}.bias", torch.zeros_like(product))
 
     def filters(block: int, r: torch.Tensor) -> torch.Tensor:
+        if not lower <= r < upper:
+            return torch.zeros(shape.channels, dtype=torch.float64)
         envelope = 0.5 * (torch.cos(torch.pi * r / shape.cutoff) + 1.0)
         centres = weights["radial_basis.centres"]
         if basis == "gaussian":
-            spacing = shape.cutoff / (shape.radial_functions - 1)
+            spacing = (upper - lower) / (shape.radial_functions - 1)
             rbf = envelope * torch.exp(-((r - centres) ** 2) / (2.0 * spacing**2))
         else:
-            alpha, betas = 5.0 / shape.cutoff, weights["radial_basis.betas"]
-            rbf = envelope * torch.exp(-betas * (torch.exp(-alpha * r) - centres) ** 2)
+            alpha, betas = 5.0 / (upper - lower), weights["radial_basis.betas"]
+            rbf = envelope * torch.exp(-betas * (torch.exp(alpha * (lower - r)) - centres) ** 2)
+        if lower > 0.0:
+            x = (r - lower) / (upper - lower)
+            envelope = 0.5 * (torch.cos(torch.pi * (2.0 * x + 1.0)) + 1.0)
         name = f"blocks.{block}.filter_network"
         return envelope * layer(f"{name}.2", torch.tanh(layer(f"{name}.0", rbf)))
 
@@ -83,8 +94,9 @@ def test_the_equations_written_out(basis):
         features = [f + u for f, u in zip(features, update, strict=True)]
     expected = []
     for f in features:
-        hidden = torch.tanh(layer("output.2", torch.tanh(layer("output.0", f))))
-        expected.append(layer("output.4", hidden)[0])
+        for number in range(len(shape.output_widths)):
+            f = torch.tanh(layer(f"output.{2 * number}", f))
+        expected.append(layer(f"output.{2 * len(shape.output_widths)}", f)[0])
     found = network(types, x, torch.triu_indices(beads, beads, 1))
     torch.testing.assert_close(found, torch.stack(expected), rtol=1e-5, atol=1e-7)
 
@@ -130,8 +142,11 @@ def test_bead_types_matter(chignolin):
     assert force_field(other)(x).energy != force_field(chignolin)(x).energy
 
 
-def test_forces_are_the_gradient(chignolin):
-    field, x = force_field(chignolin), positions_of(chignolin)
+@SHAPES
+def test_forces_are_the_gradient(chignolin, shape):
+    basis = chignolin.model.network.shape.radial_basis
+    field = force_field(system("chignolin", random_network(basis, shape)))
+    x = positions_of(chignolin)
     forces = field(x).forces
     step = 1e-4
     generator = torch.Generator().manual_seed(1)
@@ -188,6 +203,31 @@ def test_pairs_beyond_the_cutoff_change_nothing(chignolin):
         results.append((energy, *torch.autograd.grad(energy.sum(), x)))
     for all_pairs, neighbours in zip(*results, strict=True):
         torch.testing.assert_close(all_pairs, neighbours, rtol=0.0, atol=1e-12)
+
+
+@pytest.mark.parametrize("basis", BASES)
+def test_energy_and_force_are_smooth_where_a_pair_crosses_the_lower_cutoff(basis):
+    """Beads at 0, 9 and r on a line, as at the upper one; below it the pair (0, r) is none."""
+    network = random_network(basis, TORCHMD_LIKE).double()
+    types = torch.tensor([3, 22, 7])
+
+    def at(r: float, pairs: torch.Tensor) -> tuple[float, float]:
+        x = torch.tensor([[0.0, 0, 0], [9.0, 0, 0], [r, 0, 0]], dtype=torch.float64)
+        energy = network(types, x.requires_grad_(), pairs).sum()
+        (gradient,) = torch.autograd.grad(energy, x)
+        return energy.item(), gradient[2, 0].item()
+
+    def of_the_pair(r: float) -> tuple[float, float]:
+        pairs = torch.tensor([[0, 0, 1], [1, 2, 2]])
+        both, without = at(r, pairs), at(r, pairs[:, [0, 2]])
+        return both[0] - without[0], both[1] - without[1]
+
+    lower = network.shape.cutoff_lower
+    near, far = of_the_pair(lower + 1e-3), of_the_pair(lower + 1e-2)
+    assert abs(near[0] / far[0]) == pytest.approx(1e-2, rel=0.1)
+    assert abs(near[1] / far[1]) == pytest.approx(1e-1, rel=0.1)
+    for r in (lower, lower - 1e-9, 1.0):
+        assert of_the_pair(r) == (0.0, 0.0)
 
 
 def test_a_bead_without_neighbours_has_an_energy_and_no_force(chignolin):
@@ -257,9 +297,45 @@ def test_state_dict_round_trip(basis):
     assert force_field(system("chignolin", other), dtype=torch.float32)(x).energy == energy
 
 
-def test_shape_round_trip():
-    shape = replace(SMALL, radial_basis="gaussian", cutoff=12.5)
+@pytest.mark.parametrize(
+    "shape",
+    [replace(SMALL, radial_basis="gaussian", cutoff=12.5), replace(TORCHMD_LIKE, alpha=0.4)],
+)
+def test_shape_round_trip(shape):
     assert SchNetShape.from_dict(shape.to_dict()) == shape
+
+
+def test_a_shape_with_nothing_new_is_told_as_before():
+    """Digests are of the text of a shape, and restarts and kept tables compare them."""
+    assert repr(SMALL) == (
+        "SchNetShape(types=25, hidden=24, channels=16, blocks=2, radial_functions=12, "
+        "radial_basis='exp_normal', cutoff=15.0, output_widths=(16, 8))"
+    )
+    assert repr(replace(SMALL, alpha=1.0)) != repr(SMALL)
+    assert list(SMALL.to_dict())[-2:] == ["cutoff", "output_widths"]
+    assert repr(TORCHMD_LIKE).endswith(
+        "output_widths=(16,), cutoff_lower=3.0, filter_bias=True, output_bias=True)"
+    )
+
+
+def test_new_parameters_have_the_usual_names():
+    with_biases = replace(SMALL, filter_bias=True, output_bias=True)
+    names = set(SchNet(with_biases).state_dict()) - set(SchNet(SMALL).state_dict())
+    assert names == {f"blocks.{n}.filter_network.2.bias" for n in range(2)} | {"output.4.bias"}
+
+
+def test_an_output_bias_is_the_energy_of_every_bead(chignolin):
+    shape = replace(SMALL, output_bias=True)
+    network = random_network(shape=shape)
+    with torch.no_grad():
+        network.output[4].bias.fill_(0.0)
+    x = positions_of(chignolin)
+    before = force_field(system("chignolin", network))(x)
+    with torch.no_grad():
+        network.output[4].bias.fill_(-2.5)
+    after = force_field(system("chignolin", network))(x)
+    torch.testing.assert_close(after.energy, before.energy - 2.5 * len(x))
+    assert torch.equal(after.forces, before.forces)
 
 
 def test_the_default_shape_is_cgschnet():
@@ -271,6 +347,12 @@ def test_bad_shapes_are_refused():
         SchNetShape(radial_basis="bessel")
     with pytest.raises(ValueError, match="at least 2"):
         SchNetShape(radial_functions=1)
+    for lower in (-1.0, 15.0):
+        with pytest.raises(ValueError, match=f"cutoff_lower .* 15.0 A, and is {lower}"):
+            SchNetShape(cutoff_lower=lower)
+    for shape in ({"alpha": 0.0}, {"alpha": 0.5, "radial_basis": "gaussian"}):
+        with pytest.raises(ValueError, match="alpha is a positive number of the exp_normal basis"):
+            SchNetShape(**shape)
 
 
 def test_radial_bases_start_as_published():
@@ -283,3 +365,16 @@ def test_radial_bases_start_as_published():
     r = torch.tensor([5.0])
     assert gaussian(r)[0, 1].item() == pytest.approx(0.75)  # on a centre, the envelope is left
     assert exp_normal(r).shape == (1, 4)
+
+
+def test_radial_bases_with_a_lower_cutoff_start_as_published():
+    """TorchMD-Net 0.2.0: exp(lower - upper) and alpha = 5 / (upper - lower)."""
+    gaussian, exp_normal = GaussianBasis(12.0, 4, 3.0), ExpNormalBasis(12.0, 4, 3.0)
+    assert gaussian.centres.tolist() == [3.0, 6.0, 9.0, 12.0]
+    assert gaussian.coefficient.item() == pytest.approx(-0.5 / 9.0)
+    assert exp_normal.alpha == pytest.approx(5.0 / 9.0)
+    assert exp_normal.centres[[0, -1]].tolist() == pytest.approx([np.exp(-9.0), 1.0])
+    assert exp_normal.betas.tolist() == pytest.approx([4.0] * 4, rel=1e-3)
+    assert ExpNormalBasis(12.0, 4, 3.0, 0.7).alpha == 0.7
+    r = torch.tensor([2.9, 3.0, 12.0])
+    assert exp_normal(r).count_nonzero(1).tolist() == [0, 4, 0]

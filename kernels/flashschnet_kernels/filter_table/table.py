@@ -22,11 +22,7 @@ from torch import Tensor
 
 from flashschnet_kernels.filter_table.knots import Knots
 from flashschnet_kernels.message_passing.filter_network import FilterNetwork
-from flashschnet_kernels.radial_basis.reference import (
-    cosine_envelope,
-    exp_normal_basis,
-    gaussian_basis,
-)
+from flashschnet_kernels.radial_basis.reference import filter_envelope, radial_basis
 
 FORMS = {"cubic": 4, "compact": 3}
 """Name to coefficients of a piece."""
@@ -117,15 +113,14 @@ def exact_filters(network: FilterNetwork) -> Callable[[Tensor], Tensor]:
             network.basis.widths,
         )
     )
-    basis = network.basis
+    last = network.second_bias
+    added = torch.zeros_like(second[:, 0]) if last is None else last.detach().double()
+    basis = replace(network.basis, centres=centres, widths=widths)
 
     def filters(r_ij: Tensor) -> Tensor:
-        if basis.kind == "gaussian":
-            rbf = gaussian_basis(r_ij, centres, -widths, basis.cutoff)
-        else:
-            rbf = exp_normal_basis(r_ij, centres, widths, basis.alpha, basis.cutoff)
-        hidden = torch.tanh(rbf @ first.T + bias)
-        return hidden @ second.T * cosine_envelope(r_ij, basis.cutoff)[:, None]
+        hidden = torch.tanh(radial_basis(r_ij, basis) @ first.T + bias)
+        envelope = filter_envelope(r_ij, basis.lower, basis.cutoff)
+        return (hidden @ second.T + added) * envelope[:, None]
 
     return filters
 

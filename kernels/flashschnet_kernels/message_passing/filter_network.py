@@ -16,19 +16,21 @@ PRECISIONS = {"float32": 0, "float16": 1, "bfloat16": 2}
 
 @dataclass(frozen=True)
 class FilterNetwork:
-    """W(r) = C(r) L2 tanh(L1 rbf(r) + b1), the filter of one interaction block.
+    """W(r) = C(r) (L2 tanh(L1 rbf(r) + b1) + b2), the filter of one interaction block.
 
     Attributes:
         first_weight: [channels, functions].
         first_bias: [channels].
         second_weight: [channels, channels].
-        basis: the radial basis, envelope included.
+        basis: the radial basis, envelope included, and the cutoffs that make C.
+        second_bias: [channels], or None for no b2.
     """
 
     first_weight: Tensor
     first_bias: Tensor
     second_weight: Tensor
     basis: RadialParameters
+    second_bias: Tensor | None = None
 
     @property
     def channels(self) -> int:

@@ -14,7 +14,9 @@ from flashschnet_kernels.edges import Edges
 class RadialParameters:
     """rbf_f(r) = C(r) exp(-widths_f (u(r) - centres_f)^2), with C the cosine envelope.
 
-    u(r) = r for the Gaussian basis, exp(-alpha r) for the exp-normal one.
+    u(r) = r for the Gaussian basis, exp(alpha (lower - r)) for the exp-normal one. With a lower
+    cutoff beads closer than it are no neighbours; C is then still the envelope that begins at 1 in
+    r = 0, and the filter has one of its own, `reference.filter_envelope`.
 
     Attributes:
         kind: "gaussian" or "exp_normal".
@@ -22,6 +24,7 @@ class RadialParameters:
         widths: [functions], positive, per square unit of u.
         alpha: per angstrom; not used by the Gaussian basis.
         cutoff: in angstrom.
+        lower: the lower cutoff in angstrom, below the cutoff; 0 is none.
     """
 
     kind: str
@@ -29,6 +32,7 @@ class RadialParameters:
     widths: Tensor
     alpha: float
     cutoff: float
+    lower: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in ("gaussian", "exp_normal"):
@@ -37,6 +41,10 @@ class RadialParameters:
             raise ValueError(
                 f"centres {tuple(self.centres.shape)} and widths {tuple(self.widths.shape)} must "
                 "be vectors of one length"
+            )
+        if not 0.0 <= self.lower < self.cutoff:
+            raise ValueError(
+                f"a lower cutoff of {self.lower} A must lie between 0 and the cutoff, {self.cutoff}"
             )
 
 
