@@ -274,10 +274,10 @@ _WITH_VALUE = frozenset(
 )
 _PUT = ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE")
 _GET = ("GET", "BINGET", "LONG_BINGET")
-_METHODS: dict[str, Callable[[_Machine, Any], None]] = {
+_METHODS: dict[str, Callable[[_Machine, Any], object]] = {
     "MARK": _Machine.mark,
     "POP": lambda m, _: m.stack.pop() if len(m.stack) > (m.marks or [0])[-1] else m.marks.pop(),
-    "POP_MARK": lambda m, _: m.pop_to_mark() and None,
+    "POP_MARK": lambda m, _: m.pop_to_mark(),
     "DUP": lambda m, _: m.push(m.stack[-1]),
     "TUPLE": lambda m, _: m.tuple_of(m.pop_to_mark()),
     "TUPLE1": lambda m, _: m.tuple_of_last(1),

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from flashschnet_lab.checkpoints.known_names import Budget, find_name, plain_functions
-from flashschnet_lab.checkpoints.pickle_machine import Function, Refused, read_pickle
+from flashschnet_lab.checkpoints.pickle_machine import ClassName, Function, Refused, read_pickle
 from flashschnet_lab.checkpoints.pickled_numpy import build_numpy, numpy_functions
 from flashschnet_lab.errors import UserError
 
@@ -88,7 +88,9 @@ class _Reader:
     def find(self, module: str, name: str) -> Any:
         return find_name(module, name, self._functions)
 
-    def persistent(self, identity: Any) -> _Storage:
+    def persistent(self, identity: Any) -> _Storage | ClassName:
+        if type(identity) is tuple and len(identity) == 4 and type(identity[1]) is ClassName:
+            return identity[1]  # older layout: a class of a module, with its source for people
         if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != "storage":
             raise Refused("it refers to something outside that is no storage of a tensor")
         _, dtype, key, _, count = identity[:5]
@@ -195,10 +197,8 @@ def _tensor_functions() -> dict[str, Callable]:
     def tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
         return _strided(storage, offset, size, stride, getattr(storage, "dtype", None))
 
-    def tensor_of_type(
-        storage: Any, offset: Any, size: Any, stride: Any, grad: Any, hooks: Any, dtype: Any, *_: Any
-    ) -> Tensor:
-        return _strided(storage, offset, size, stride, dtype)
+    def tensor_of_type(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> Tensor:
+        return _strided(storage, offset, size, stride, rest[2])  # requires_grad, hooks, dtype
 
     def parameter(data: Any, *_: Any) -> Tensor:
         if not isinstance(data, Tensor):

@@ -145,7 +145,7 @@ class PriorTable:
             rows("dihedrals"),
             np.array(values["sigma"], dtype=np.float64),
             values["provenance"],
-            PriorRules(**{k: _tupled(v) for k, v in values.get("rules", {}).items()}),
+            _rules(values.get("rules", {})),
         )
 
     def _families(self) -> dict[str, dict[Key, tuple[float, ...]]]:
@@ -185,8 +185,9 @@ def _dihedral_width(rows: Sequence) -> int:
     return width
 
 
-def _tupled(value: object) -> object:
-    return tuple(value) if isinstance(value, list) else value
+def _rules(values: dict) -> PriorRules:
+    families = tuple(values.get("families", FAMILIES))
+    return PriorRules(**{**values, "families": families})
 
 
 def load_prior_table(path: Path) -> PriorTable:
