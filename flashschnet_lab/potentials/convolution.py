@@ -103,8 +103,9 @@ def _fused_tiles(
 
     atomic = plan.aggregation == "reference"
     precision = _PRECISIONS[plan.quantization]
-    pairs = tile_geometry.measure_tiles(positions, tiles, basis.cutoff, atomic=atomic)
     numbers = basis.numbers()
+    cutoffs = (numbers.cutoff, numbers.lower)
+    pairs = tile_geometry.measure_tiles(positions, tiles, *cutoffs, atomic=atomic)
 
     def convolve(block: InteractionBlock, h: Tensor) -> Tensor:
         packed = _packed(block, numbers, precision)
@@ -119,8 +120,8 @@ def _fused_blocks(
     """One pass per block over blocks of pairs, on a CPU."""
     from flashschnet_kernels.message_passing import cpu
 
-    listed = cpu.measure_pairs(positions, pairs, basis.cutoff)
     numbers = basis.numbers()
+    listed = cpu.measure_pairs(positions, pairs, numbers.cutoff, numbers.lower)
     return lambda block, h: cpu.pass_messages(h, listed, _weights(block, numbers))
 
 

@@ -7,6 +7,10 @@ With s = sin(pi/2 (1 - r / cutoff)) and c = cos of the same angle,
 A square keeps its relative precision where C vanishes, which 1 + cos does not, and c is the sine of
 pi/2 r / cutoff, so that one odd polynomial serves both. tl.cos and tl.sin would add a slow path for
 large arguments, and registers for it.
+
+With a lower cutoff the filter has a hump instead, sin^2(pi x) with x = (r - lower) / (cutoff -
+lower). Its sine is that of pi/2 t with t = 2 min(x, 1 - x), and its cosine, of the sign of 1/2 - x,
+the sine of pi/2 (1 - t).
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
@@ -58,3 +62,28 @@ def cosine_envelope_slope(r, cutoff):
     c = quarter_sine(r * (1.0 / cutoff))
     slope = (-3.141592653589793 / cutoff) * s * c
     return tl.where(r < cutoff, slope, 0.0)
+
+
+@triton.jit
+def filter_envelope(r, lower: tl.constexpr, cutoff):
+    """Return the envelope on the filter: C(r), or the hump where there is a lower cutoff."""
+    if lower == 0.0:
+        return cosine_envelope(r, cutoff)
+    else:
+        # Differences from the nearer cutoff are exact close to it.
+        near = tl.minimum(r - lower, cutoff - r)
+        s = quarter_sine(near * (2.0 / (cutoff - lower)))
+        return tl.where((r >= lower) & (r < cutoff), s * s, 0.0)
+
+
+@triton.jit
+def filter_envelope_slope(r, lower: tl.constexpr, cutoff):
+    """Return its slope per unit of length, zero where the envelope is."""
+    if lower == 0.0:
+        return cosine_envelope_slope(r, cutoff)
+    else:
+        # No name for the constant: as a variable it would be float32, also beside float64.
+        t = tl.minimum(r - lower, cutoff - r) * (2.0 / (cutoff - lower))
+        half = quarter_sine(t) * quarter_sine(1.0 - t) * (6.283185307179586 / (cutoff - lower))
+        slope = tl.where(r - lower < cutoff - r, half, -half)
+        return tl.where((r >= lower) & (r < cutoff), slope, 0.0)

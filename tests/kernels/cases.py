@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from flashschnet_kernels.edges import Edges, edges_from_pairs
+from flashschnet_kernels.message_passing.filter_network import FilterNetwork
 from flashschnet_kernels.neighbors.reference import pairs_within
 from flashschnet_kernels.radial_basis.parameters import RadialParameters
 
@@ -40,6 +41,8 @@ class Case:
         functions: size of the radial basis.
         channels: width of features and messages.
         strided: hand every tensor over as a non-contiguous view.
+        lower: the lower cutoff in angstrom.
+        biased: the second layer of the filter network has a bias.
     """
 
     positions: Tensor
@@ -48,6 +51,8 @@ class Case:
     functions: int = 8
     channels: int = 16
     strided: bool = False
+    lower: float = 0.0
+    biased: bool = False
 
     @property
     def beads(self) -> int:
@@ -78,7 +83,7 @@ class Case:
 
     def basis(self, kind: str, dtype: torch.dtype, device: torch.device = CPU) -> RadialParameters:
         """Return a radial basis as the networks start with it."""
-        first = 0.0 if kind == "gaussian" else math.exp(-CUTOFF)
+        first = self.lower if kind == "gaussian" else math.exp(self.lower - CUTOFF)
         last = CUTOFF if kind == "gaussian" else 1.0
         centres = torch.linspace(first, last, self.functions)  # float32
         spacing = (last - first) / max(1, self.functions - 1)
@@ -87,9 +92,25 @@ class Case:
             kind=kind,
             centres=self.view(centres.to(device, dtype)),
             widths=self.view(widths.to(device, dtype)),
-            alpha=5.0 / CUTOFF,
+            alpha=5.0 / (CUTOFF - self.lower),
             cutoff=CUTOFF,
+            lower=self.lower,
         )
+
+    def filter_network(
+        self, kind: str, dtype: torch.dtype, device: torch.device = CPU, seed: int = 7
+    ) -> FilterNetwork:
+        """Return a filter network with random weights, exact in float32."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def random(*shape: int) -> Tensor:
+            weights = torch.randn(shape, generator=generator) / math.sqrt(shape[-1])
+            return self.view(weights.to(device, dtype))
+
+        c, f = self.channels, self.functions
+        layers = (random(c, f), random(c), random(c, c))
+        bias = random(c) if self.biased else None
+        return FilterNetwork(*layers, self.basis(kind, dtype, device), bias)
 
 
 def loaded(operator: str, implementation: str, request: pytest.FixtureRequest) -> ModuleType:
@@ -162,5 +183,13 @@ CASES: dict[str, Case] = {
     "none in range": case_from(_on_a_line(0.0, 40.0, 80.0, 120.0, 160.0)),
     # 15 and 30 are exact, 14.75 is just inside and 15.25 just beyond.
     "at the cutoff": case_from(_on_a_line(0.0, 15.0, 30.0, 44.75, 60.0, 75.25)),
+    "lower cutoff": replace(_ODD, lower=3.0, biased=True, strided=True),
+    # 3 and 15 apart, a quarter inside and beyond, and one pair that only the lower cutoff parts.
+    "at both cutoffs": replace(
+        case_from(_on_a_line(0.0, 3.0, 15.0, 17.75, 33.0, 36.25, 51.0, 51.5)),
+        lower=3.0,
+        biased=True,
+    ),
+    "a bias alone": replace(case_from(scattered(9, 7.0, seed=5)), biased=True),
 }
 """Name to case. Directed edges: at most 272."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -11,7 +9,6 @@ from flashschnet_kernels.filter_table.knots import Knots
 from flashschnet_kernels.filter_table.reference import expand, expand_with_slopes
 from flashschnet_kernels.filter_table.table import FilterTable, build_table
 from flashschnet_kernels.message_passing import reference
-from flashschnet_kernels.message_passing.filter_network import FilterNetwork
 from tests.kernels.cases import CUTOFF, Case
 
 BLOCKS = 2
@@ -26,16 +23,7 @@ def table_of(
     blocks: int = BLOCKS,
 ) -> FilterTable:
     """Return a table of random filter networks with the widths of a case."""
-    generator = torch.Generator().manual_seed(7)
-
-    def random(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator) / math.sqrt(shape[-1])
-
-    c, f = case.channels, case.functions
-    networks = [
-        FilterNetwork(random(c, f), random(c), random(c, c), case.basis(kind, torch.float64))
-        for _ in range(blocks)
-    ]
+    networks = [case.filter_network(kind, torch.float64, seed=7 + n) for n in range(blocks)]
     return build_table(networks, Knots(pieces, stretch, CUTOFF), form)
 
 

@@ -62,22 +62,11 @@ def triton_kernels(request):
     return loaded("message_passing", "triton", request), request.getfixturevalue("triton_device")
 
 
-def network_of(case: Case, kind: str, dtype: torch.dtype, device=CPU, seed: int = 7):
-    """Return a filter network with random weights, exact in float32."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def random(*shape: int) -> Tensor:
-        weights = torch.randn(shape, generator=generator) / math.sqrt(shape[-1])
-        return case.view(weights.to(device, dtype))
-
-    c, f = case.channels, case.functions
-    return FilterNetwork(random(c, f), random(c), random(c, c), case.basis(kind, dtype, device))
-
-
 def filters_of(network: FilterNetwork, rbf: Tensor, envelope: Tensor) -> Tensor:
     """Return W(r_ij) [pairs, channels], as the definition has it."""
     hidden = torch.tanh(rbf @ network.first_weight.T + network.first_bias)
-    return envelope[:, None] * (hidden @ network.second_weight.T)
+    last = hidden @ network.second_weight.T
+    return envelope[:, None] * (last if network.second_bias is None else last + network.second_bias)
 
 
 def inputs_of(case: Case, dtype: torch.dtype, device=CPU) -> tuple[Tensor, Tensor, Tensor]:
@@ -94,7 +83,7 @@ def gradients(m: Tensor, h: Tensor, x: Tensor, g: Tensor) -> list[Tensor]:
 def by_reference(case: Case, kind: str, dtype: torch.dtype, network=None) -> list[Tensor]:
     """Return messages and gradients to features and positions, in plain PyTorch."""
     x, h, g = inputs_of(case, dtype)
-    network = network or network_of(case, kind, dtype)
+    network = network or case.filter_network(kind, dtype)
     _, rbf, envelope = expand(x, *case.pairs, network.basis)
     return gradients(
         reference.pass_messages(h, filters_of(network, rbf, envelope), case.pairs), h, x, g
@@ -108,9 +97,9 @@ def by_triton(triton_kernels, case, kind, precision, atomic=False, network=None)
 
     module, device = triton_kernels
     x, h, g = inputs_of(case, torch.float32, device)
-    network = network or network_of(case, kind, torch.float32, device)
+    network = network or case.filter_network(kind, torch.float32, device)
     tiles = TileSearch(case.molecule_sizes, CUTOFF, device)(x)
-    pairs = measure_tiles(x, tiles, CUTOFF, atomic=atomic)
+    pairs = measure_tiles(x, tiles, CUTOFF, case.lower, atomic=atomic)
     m = module.pass_messages(h, pairs, pack(network, precision), atomic=atomic)
     return gradients(m, h, x, g)
 
@@ -120,8 +109,8 @@ def by_blocks(case: Case, kind: str, dtype: torch.dtype) -> list[Tensor]:
     from flashschnet_kernels.message_passing import cpu
 
     x, h, g = inputs_of(case, dtype)
-    pairs = cpu.measure_pairs(x, case.view(case.pairs), CUTOFF)
-    return gradients(cpu.pass_messages(h, pairs, network_of(case, kind, dtype)), h, x, g)
+    pairs = cpu.measure_pairs(x, case.view(case.pairs), CUTOFF, case.lower)
+    return gradients(cpu.pass_messages(h, pairs, case.filter_network(kind, dtype)), h, x, g)
 
 
 def sizes_of_terms(case: Case, kind: str) -> list[tuple[float, float]]:
@@ -130,7 +119,7 @@ def sizes_of_terms(case: Case, kind: str) -> list[tuple[float, float]]:
     Once as they are, and once as they were if all activations of the second layer were 1.
     """
     x, h, g = (t.detach() for t in inputs_of(case, torch.float64))
-    network, (i, j) = network_of(case, kind, torch.float64), case.pairs
+    network, (i, j) = case.filter_network(kind, torch.float64), case.pairs
 
     def filters(r: Tensor) -> Tensor:
         rows = torch.arange(len(r))
@@ -148,6 +137,8 @@ def sizes_of_terms(case: Case, kind: str) -> list[tuple[float, float]]:
     r_ij = (x[j] - x[i]).norm(dim=1)
     w, slope = jvp(filters, r_ij, torch.ones_like(r_ij))
     of_ones = network.second_weight.abs().sum(1).expand_as(w)
+    if network.second_bias is not None:
+        of_ones = of_ones + network.second_bias.abs()
     return list(zip(largest(w.abs(), slope.abs()), largest(of_ones, of_ones), strict=True))
 
 
@@ -178,7 +169,7 @@ def test_cases_in_tiles(triton_kernels, name, kind, precision):
     check_triton(triton_kernels, ALL_CASES[name], kind, precision)
 
 
-@pytest.mark.parametrize("name", ["no beads", "lonely molecules", "non-contiguous"])
+@pytest.mark.parametrize("name", ["no beads", "lonely molecules", "non-contiguous", "lower cutoff"])
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_atomic_adds(triton_kernels, name, precision):
     check_triton(triton_kernels, ALL_CASES[name], "exp_normal", precision, atomic=True)
@@ -256,7 +247,7 @@ def test_weights_of_any_size(triton_kernels):
     size[3] = 0.0
 
     def network(dtype, device):
-        usual = network_of(case, "gaussian", torch.float32)
+        usual = case.filter_network("gaussian", torch.float32)
         second = (usual.second_weight * size[:, None]).to(device, dtype)
         first = (usual.first_weight * size.clamp(0.0, 100.0)[:, None]).to(device, dtype)
         basis = case.basis("gaussian", dtype, device)
@@ -363,7 +354,7 @@ def test_only_the_wanted_gradients(triton_kernels):
     module, device = triton_kernels
     case = whole(ALL_CASES["odd sizes"])
     _, to_features, to_positions = by_triton(triton_kernels, case, "gaussian", "float32")
-    packed = pack(network_of(case, "gaussian", torch.float32, device), "float32")
+    packed = pack(case.filter_network("gaussian", torch.float32, device), "float32")
     for wanted, expected in (("positions", to_positions), ("features", to_features)):
         x, h, g = inputs_of(case, torch.float32, device)
         x.requires_grad_(wanted == "positions")
@@ -382,14 +373,14 @@ def test_gradients_with_stride_zero(triton_kernels):
     module, device = triton_kernels
     case = whole(ALL_CASES["all in range"])
     x, h, _ = inputs_of(case, torch.float32, device)
-    network = network_of(case, "gaussian", torch.float32, device)
+    network = case.filter_network("gaussian", torch.float32, device)
     tiles = TileSearch(case.molecule_sizes, CUTOFF, device)(x)
     pairs = measure_tiles(x, tiles, CUTOFF)
     m = module.pass_messages(h, pairs, pack(network, "float32"))
     found = [t.cpu() for t in torch.autograd.grad(m.sum(), (h, x))]
     y, k, _ = inputs_of(case, torch.float32)
     listed = cpu.measure_pairs(y, case.pairs, CUTOFF)
-    m = cpu.pass_messages(k, listed, network_of(case, "gaussian", torch.float32))
+    m = cpu.pass_messages(k, listed, case.filter_network("gaussian", torch.float32))
     for mine, other in zip(found, torch.autograd.grad(m.sum(), (k, y)), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-5)
 
@@ -411,11 +402,11 @@ def test_second_order_is_refused(triton_kernels):
     module, device = triton_kernels
     case = ALL_CASES["one pair"]
     x, h, g = inputs_of(case, torch.float32, device)
-    network = network_of(case, "gaussian", torch.float32, device)
+    network = case.filter_network("gaussian", torch.float32, device)
     pairs = measure_tiles(x, TileSearch((2,), CUTOFF, device)(x), CUTOFF)
     y, k, f = inputs_of(case, torch.float32)
     listed = cpu.measure_pairs(y, case.pairs, CUTOFF)
-    on_cpu = cpu.pass_messages(k, listed, network_of(case, "gaussian", torch.float32))
+    on_cpu = cpu.pass_messages(k, listed, case.filter_network("gaussian", torch.float32))
     for m, wanted, weight in (
         (module.pass_messages(h, pairs, pack(network, "float32")), h, g),
         (pairs.r_ij, x, torch.ones_like(pairs.r_ij)),
@@ -425,13 +416,15 @@ def test_second_order_is_refused(triton_kernels):
             torch.autograd.grad(m, wanted, weight, create_graph=True)
 
 
-@pytest.mark.parametrize("trained", ["first_weight", "first_bias", "second_weight", "centres"])
+@pytest.mark.parametrize(
+    "trained", ["first_weight", "first_bias", "second_weight", "second_bias", "centres"]
+)
 def test_weights_that_want_a_gradient_are_refused(trained):
     from flashschnet_kernels.message_passing import cpu
 
-    case = ALL_CASES["one pair"]
+    case = replace(ALL_CASES["one pair"], biased=True)
     x, h, _ = inputs_of(case, torch.float32)
-    network = network_of(case, "gaussian", torch.float32)
+    network = case.filter_network("gaussian", torch.float32)
     if trained == "centres":
         centres = network.basis.centres.clone().requires_grad_()
         network = replace(network, basis=replace(network.basis, centres=centres))
@@ -454,7 +447,7 @@ def test_what_it_cannot_do_is_refused(triton_kernels):
     module, device = triton_kernels
     case = ALL_CASES["one pair"]
     x, h, _ = inputs_of(case, torch.float32, device)
-    network = network_of(case, "gaussian", torch.float32, device)
+    network = case.filter_network("gaussian", torch.float32, device)
     tiles = TileSearch((2,), CUTOFF, device)(x)
     pairs = measure_tiles(x, tiles, CUTOFF)
     with pytest.raises(ValueError, match="precision 'int8' is unknown; known: float32, float16"):
@@ -465,6 +458,6 @@ def test_what_it_cannot_do_is_refused(triton_kernels):
             module.pass_messages(features, at, packed)
     for precision, most in (("float32", 128), ("float16", 256)):
         wide = replace(case, channels=most + 1)
-        packed = pack(network_of(wide, "gaussian", torch.float32, device), precision)
+        packed = pack(wide.filter_network("gaussian", torch.float32, device), precision)
         with pytest.raises(ValueError, match=f"{most + 1} channels do not fit; at most {most}"):
             module.pass_messages(wide.random(2, torch.float32, device), pairs, packed)

@@ -11,11 +11,7 @@ from hypothesis import strategies as st
 from torch.autograd.functional import jvp
 
 from flashschnet_kernels.radial_basis import reference
-from flashschnet_kernels.radial_basis.reference import (
-    cosine_envelope,
-    exp_normal_basis,
-    gaussian_basis,
-)
+from flashschnet_kernels.radial_basis.reference import filter_envelope, radial_basis
 from tests.kernels.cases import (
     CASES,
     CPU,
@@ -66,15 +62,9 @@ def gradient_scale(case: Case, kind: str) -> float:
     """Largest sum over the edges of a bead of the sizes of all terms of dE/dr."""
     basis = case.basis(kind, torch.float64)
     r_ij, _, _, _ = evaluate(reference, case, kind, torch.float64)
-
-    def rbf(r):
-        if kind == "gaussian":
-            return gaussian_basis(r, basis.centres, -basis.widths, CUTOFF)
-        return exp_normal_basis(r, basis.centres, basis.widths, basis.alpha, CUTOFF)
-
     one = torch.ones_like(r_ij)
-    _, rbf_slope = jvp(rbf, r_ij, one)
-    _, envelope_slope = jvp(lambda r: cosine_envelope(r, CUTOFF), r_ij, one)
+    _, rbf_slope = jvp(lambda r: radial_basis(r, basis), r_ij, one)
+    _, envelope_slope = jvp(lambda r: filter_envelope(r, case.lower, CUTOFF), r_ij, one)
     weights = [weight.abs() for weight in weights_of(case, torch.float64, CPU)]
     terms = weights[0] + (weights[1] * rbf_slope.abs()).sum(1) + weights[2] * envelope_slope.abs()
     sums = terms.new_zeros(case.beads + 1).index_add_(0, case.edges().receiver, terms)

@@ -15,7 +15,12 @@ from torch import Tensor
 
 from flashschnet_kernels.first_order import first_order
 from flashschnet_kernels.message_passing.filter_network import FilterNetwork, refuse_training
-from flashschnet_kernels.radial_basis.reference import cosine_envelope, cosine_envelope_slope
+from flashschnet_kernels.radial_basis.reference import (
+    cosine_envelope,
+    cosine_envelope_slope,
+    filter_envelope,
+    filter_envelope_slope,
+)
 
 PAIRS_PER_BLOCK = 1024
 """A hidden layer of 128 channels then takes half a megabyte: a core's second-level cache."""
@@ -28,7 +33,7 @@ class ListedPairs:
     Attributes:
         pairs: [2, pairs] integer, i < j.
         r_ij: [pairs] distances in angstrom, differentiable.
-        envelope: [pairs] C(r_ij).
+        envelope: [pairs] C(r_ij), that on the filter.
         envelope_slope: [pairs] C'(r_ij).
     """
 
@@ -38,20 +43,25 @@ class ListedPairs:
     envelope_slope: Tensor
 
 
-def measure_pairs(positions: Tensor, pairs: Tensor, cutoff: float) -> ListedPairs:
-    """Return the pairs within the cutoff of a longer list, with distances and envelope.
+def measure_pairs(
+    positions: Tensor, pairs: Tensor, cutoff: float, lower: float = 0.0
+) -> ListedPairs:
+    """Return the pairs between the cutoffs of a longer list, with distances and envelope.
 
     Args:
         positions: [beads, 3] in angstrom, differentiable.
         pairs: [2, pairs] integer, a superset of the neighbours.
         cutoff: in angstrom.
+        lower: the lower cutoff in angstrom.
     """
     with torch.no_grad():
         moved = positions.index_select(0, pairs[1]) - positions.index_select(0, pairs[0])
-        pairs = pairs[:, (moved * moved).sum(1) < cutoff * cutoff]
+        square = (moved * moved).sum(1)
+        pairs = pairs[:, (square < cutoff * cutoff) & (square >= lower * lower)]
     r_ij = (positions.index_select(0, pairs[1]) - positions.index_select(0, pairs[0])).norm(dim=1)
     r = r_ij.detach()
-    return ListedPairs(pairs, r_ij, cosine_envelope(r, cutoff), cosine_envelope_slope(r, cutoff))
+    envelope = filter_envelope(r, lower, cutoff)
+    return ListedPairs(pairs, r_ij, envelope, filter_envelope_slope(r, lower, cutoff))
 
 
 def pass_messages(features: Tensor, pairs: ListedPairs, filter_network: FilterNetwork) -> Tensor:
@@ -88,7 +98,7 @@ class _Convolution(torch.autograd.Function):
             envelope = pairs.envelope[block, None]
             rbf, _ = _basis(network, r_ij[block], envelope, None)
             hidden = _hidden(network, rbf)
-            filters = hidden.mul_(envelope) @ network.second_weight.T  # [block, channels]
+            filters = _second_layer(network, hidden.mul_(envelope), envelope)  # [block, channels]
             messages.index_add_(0, i, filters * features.index_select(0, j))
             messages.index_add_(0, j, filters.mul_(features.index_select(0, i)))
         return messages
@@ -108,12 +118,12 @@ class _Convolution(torch.autograd.Function):
             hidden = _hidden(network, rbf)
             bend = rbf_slope @ network.first_weight.T
             bend.mul_(1.0 - hidden * hidden).mul_(envelope).addcmul_(hidden, envelope_slope)
-            filter_slope = bend @ network.second_weight.T  # [block, channels]
+            filter_slope = _second_layer(network, bend, envelope_slope)  # [block, channels]
             h_i, h_j = features.index_select(0, i), features.index_select(0, j)
             g_i, g_j = gradient.index_select(0, i), gradient.index_select(0, j)
             slope_r[block] = (filter_slope * (g_i * h_j).addcmul_(g_j, h_i)).sum(1)
             if feature_gradient is not None:
-                filters = hidden.mul_(envelope) @ network.second_weight.T
+                filters = _second_layer(network, hidden.mul_(envelope), envelope)
                 feature_gradient.index_add_(0, i, filters * g_j)
                 feature_gradient.index_add_(0, j, filters.mul_(g_i))
         return feature_gradient, slope_r, None, None
@@ -129,12 +139,26 @@ def _hidden(network: FilterNetwork, rbf: Tensor) -> Tensor:
     return z.sigmoid_().mul_(2.0).sub_(1.0)
 
 
+def _second_layer(network: FilterNetwork, hidden: Tensor, weight: Tensor) -> Tensor:
+    """Return L2 hidden + b2 weight [pairs, channels], the bias weighted as `hidden` is."""
+    if network.second_bias is None:
+        return hidden @ network.second_weight.T
+    return torch.addmm(weight * network.second_bias, hidden, network.second_weight.T)
+
+
 def _basis(
     network: FilterNetwork, r_ij: Tensor, envelope: Tensor, envelope_slope: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Return rbf [pairs, functions] and, with the envelope's slope, drbf / dr."""
+    """Return rbf [pairs, functions] and, with the envelope's slope, drbf / dr.
+
+    With a lower cutoff the envelope of the basis is not that on the filter.
+    """
     basis = network.basis
-    u = r_ij if basis.kind == "gaussian" else torch.exp(-basis.alpha * r_ij)
+    if basis.lower > 0.0:
+        envelope = cosine_envelope(r_ij, basis.cutoff)[:, None]
+        if envelope_slope is not None:
+            envelope_slope = cosine_envelope_slope(r_ij, basis.cutoff)[:, None]
+    u = r_ij if basis.kind == "gaussian" else torch.exp(basis.alpha * (basis.lower - r_ij))
     z = u[:, None] - basis.centres
     # exp is several times slower where it underflows; e^-80 is nothing beside 1.
     e = (z * z).mul_(-basis.widths).clamp_(min=-80.0).exp_()

@@ -51,9 +51,11 @@ class PackedFilter:
         second_high, second_low: [channels out, channels in] 16 bit.
         first_scale, first_bias: [channels] float32, times 2 / ln 2: tanh becomes a power of two.
         second_scale: [channels] float32, of the output channels.
+        second_bias: [channels] float32 in units of that scale, or None.
         centres: [functions] float32.
-        widths: [functions] float32, times -1 / ln 2, and alpha times 1 / ln 2, likewise.
-        kind, cutoff: as in `RadialParameters`.
+        widths: [functions] float32, times -1 / ln 2, and alpha times 1 / ln 2, likewise. With a
+            lower cutoff both are those of exp(-alpha r) instead of exp(alpha (lower - r)).
+        kind, cutoff, lower: as in `RadialParameters`.
         channels: width before padding.
         precision: a key of `PRECISIONS`.
     """
@@ -65,11 +67,13 @@ class PackedFilter:
     first_scale: Tensor
     second_scale: Tensor
     first_bias: Tensor
+    second_bias: Tensor | None
     centres: Tensor
     widths: Tensor
     kind: str
     alpha: float
     cutoff: float
+    lower: float
     channels: int
     precision: str
 
@@ -81,9 +85,10 @@ def refuse_training(network: FilterNetwork) -> None:
         RuntimeError: one of them does, while gradients are recorded.
     """
     basis = network.basis
-    layers = (network.first_weight, network.first_bias, network.second_weight)
+    layers = (network.first_weight, network.first_bias, network.second_weight, network.second_bias)
     if torch.is_grad_enabled() and any(
-        weight.requires_grad for weight in (*layers, basis.centres, basis.widths)
+        weight is not None and weight.requires_grad
+        for weight in (*layers, basis.centres, basis.widths)
     ):
         raise RuntimeError(
             "the fused convolution has no gradient with respect to its weights; train with the "
@@ -109,10 +114,20 @@ def pack(network: FilterNetwork, precision: str) -> PackedFilter:
     channels = _power_of_two(network.channels)
     first = _pad(network.first_weight.detach(), channels, functions)
     second = _pad(network.second_weight.detach(), channels, channels)
-    first_scale, second_scale = _scale(first), _scale(second)
+    bias = network.second_bias
+    if bias is not None:
+        bias = _pad(bias.detach()[None], 1, channels)[0]
+    # What a scale is for is the sum of the products and the bias: neither may be far above it.
+    first_scale = _scale(first)
+    second_scale = _scale(second if bias is None else torch.cat([second, bias[:, None]], dim=1))
     first_high, first_low = _halves(first / first_scale[:, None], precision)
     second_high, second_low = _halves(second / second_scale[:, None], precision)
     basis = network.basis
+    centres, widths = basis.centres.detach(), basis.widths.detach()
+    if basis.kind == "exp_normal" and basis.lower > 0.0:
+        # exp(alpha (lower - r)) = factor exp(-alpha r): the kernels need not know of it.
+        factor = math.exp(basis.alpha * basis.lower)
+        centres, widths = centres.double() / factor, widths.double() * factor**2
     return PackedFilter(
         first_high=first_high,
         first_low=first_low,
@@ -121,11 +136,13 @@ def pack(network: FilterNetwork, precision: str) -> PackedFilter:
         first_scale=(first_scale * (2.0 / LN2)).float(),
         second_scale=second_scale.float(),
         first_bias=(_pad(network.first_bias.detach()[None], 1, channels)[0] * (2.0 / LN2)).float(),
-        centres=_pad(basis.centres.detach()[None], 1, functions)[0].float(),
-        widths=(_pad(basis.widths.detach()[None], 1, functions)[0] * (-1.0 / LN2)).float(),
+        second_bias=None if bias is None else (bias / second_scale).float(),
+        centres=_pad(centres[None], 1, functions)[0].float(),
+        widths=(_pad(widths[None], 1, functions)[0] * (-1.0 / LN2)).float(),
         kind=basis.kind,
         alpha=basis.alpha / LN2,
         cutoff=basis.cutoff,
+        lower=basis.lower,
         channels=network.channels,
         precision=precision,
     )

@@ -14,7 +14,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from flashschnet_kernels.envelope_triton import quarter_sine
+from flashschnet_kernels.envelope_triton import (
+    filter_envelope,
+    filter_envelope_slope,
+    quarter_sine,
+)
 from flashschnet_kernels.first_order import first_order
 from flashschnet_kernels.message_passing.tile_sums import Sums, partial_sums, reduce_partials
 from flashschnet_kernels.neighbors.tiles import COLUMNS, ROWS, Tiles
@@ -33,7 +37,7 @@ class TilePairs:
     Attributes:
         tiles: which tiles there are.
         r_ij: distances in angstrom, differentiable.
-        envelope: C(r_ij).
+        envelope: C(r_ij), that on the filter.
         envelope_slope: C'(r_ij).
     """
 
@@ -44,7 +48,12 @@ class TilePairs:
 
 
 def measure_tiles(
-    positions: Tensor, tiles: Tiles, cutoff: float, *, atomic: bool = False
+    positions: Tensor,
+    tiles: Tiles,
+    cutoff: float,
+    lower: float = 0.0,
+    *,
+    atomic: bool = False,
 ) -> TilePairs:
     """Return distance, envelope and its slope of every pair in the tiles.
 
@@ -52,16 +61,17 @@ def measure_tiles(
         positions: [beads, 3] float32, angstrom; differentiable once.
         tiles: tiles with a pair within the cutoff at these positions.
         cutoff: in angstrom.
+        lower: the lower cutoff in angstrom.
         atomic: add dE/dx atomically; otherwise in a fixed order.
     """
-    r_ij, envelope, slope = _Geometry.apply(positions, tiles, cutoff, atomic)
+    r_ij, envelope, slope = _Geometry.apply(positions, tiles, cutoff, lower, atomic)
     return TilePairs(tiles, r_ij, envelope, slope)
 
 
 class _Geometry(torch.autograd.Function):
     @staticmethod
     def forward(  # noqa: D102
-        ctx: Any, positions: Tensor, tiles: Tiles, cutoff: float, atomic: bool
+        ctx: Any, positions: Tensor, tiles: Tiles, cutoff: float, lower: float, atomic: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         positions = positions.contiguous()
         shape = (*tiles.column.shape, ROWS, COLUMNS)
@@ -80,6 +90,7 @@ class _Geometry(torch.autograd.Function):
                 tiles.most_tiles,
                 ROWS=ROWS,
                 COLUMNS=COLUMNS,
+                LOWER=lower,
                 num_warps=2,
             )
         ctx.save_for_backward(positions)
@@ -110,7 +121,7 @@ class _Geometry(torch.autograd.Function):
                 num_warps=2,
             )
         gradient = sums.rows if atomic else reduce_partials(sums, tiles, SPLITS, 3)
-        return gradient, None, None, None
+        return gradient, None, None, None, None
 
 
 SPLITS = 2
@@ -140,11 +151,13 @@ def geometry_kernel(
     most_tiles,
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
+    LOWER: tl.constexpr,
 ):
     """Write r, C(r), C'(r) of the pairs of one row block; grid (row blocks, splits).
 
-    A pair i < j of beads within the cutoff is valid. Others get r = 1 and C = C' = 0. Coincident
-    beads get r = 0, and a force that is not a number: the guards of a simulation name them.
+    A pair i < j of beads between LOWER and the cutoff is valid. Others get C = C' = 0, and beyond
+    the cutoff r = 1. Coincident beads get a force that is not a number: the guards of a simulation
+    name them.
     """
     row = tl.program_id(0)
     end = tl.load(molecule_end + row)
@@ -165,12 +178,17 @@ def geometry_kernel(
         valid = (i[:, None] < j[None, :]) | (j[None, :] < first)
         valid = valid & (i < end)[:, None] & (j < end)[None, :] & (squared < cutoff * cutoff)
         r = tl.sqrt(tl.where(valid, squared, 1.0))
-        s = quarter_sine(tl.maximum(cutoff - r, 0.0) * inverse)
-        c = quarter_sine(tl.minimum(r * inverse, 1.0))
         at = (line + place) * (ROWS * COLUMNS) + own
         tl.store(r_at + at, r)
-        tl.store(envelope_at + at, tl.where(valid, s * s, 0.0))
-        slope = (-3.141592653589793 * inverse) * s * c
+        if LOWER > 0.0:  # zero outside by itself, and what is not valid has r = 1
+            envelope = filter_envelope(r, LOWER, cutoff)
+            slope = filter_envelope_slope(r, LOWER, cutoff)
+        else:
+            s = quarter_sine(tl.maximum(cutoff - r, 0.0) * inverse)
+            c = quarter_sine(tl.minimum(r * inverse, 1.0))
+            envelope = s * s
+            slope = (-3.141592653589793 * inverse) * s * c
+        tl.store(envelope_at + at, tl.where(valid, envelope, 0.0))
         tl.store(envelope_slope_at + at, tl.where(valid, slope, 0.0))
 
 

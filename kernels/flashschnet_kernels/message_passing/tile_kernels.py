@@ -12,12 +12,17 @@ then keeps the pairs of one column bead in one thread, so that summing over rows
 Instructions per pair and channel are what these kernels cost, so powers of e are powers of two with
 the logarithm folded into the constants (`first_scale`, `first_bias`, `widths` and `alpha` come from
 `filter_network.pack`), and a reciprocal is a squared inverse root: the short forms on a GPU.
+
+With a lower cutoff (LOWER above 0) the envelope of the basis is computed here, from the distance:
+what is read is that on the filter. CUTOFF is the upper one, and only then used.
 """
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+from flashschnet_kernels.envelope_triton import cosine_envelope, cosine_envelope_slope
 
 SPLIT_HALF: tl.constexpr = tl.constexpr(0)
 
@@ -132,6 +137,7 @@ def forward_kernel(
     first_scale,
     second_scale,
     first_bias,  # [C]
+    second_bias,  # [C], or None
     centres_at,
     widths_at,  # [F]
     row_sums,  # [row blocks, splits, ROWS, C], or [beads, channels] if ATOMIC
@@ -146,6 +152,8 @@ def forward_kernel(
     F: tl.constexpr,
     C: tl.constexpr,
     EXP_NORMAL: tl.constexpr,
+    LOWER: tl.constexpr,
+    CUTOFF: tl.constexpr,
     PRECISION: tl.constexpr,
     ATOMIC: tl.constexpr,
     RELOAD: tl.constexpr,
@@ -163,6 +171,8 @@ def forward_kernel(
     w2, w2_low = load_weights(second_high, second_low, C, C, PRECISION, RELOAD)
     scale_1, scale_2 = tl.load(first_scale + c), tl.load(second_scale + c)
     bias = tl.load(first_bias + c)
+    if second_bias is not None:
+        added = tl.load(second_bias + c)
 
     end = tl.load(molecule_end + row)
     i = tl.load(first_bead + row) + tl.arange(0, ROWS)
@@ -176,9 +186,14 @@ def forward_kernel(
         r, envelope = tl.load(r_at + at), tl.load(envelope_at + at)  # [P]
         h_j = load_features(features, j, j < end, c, channels)  # [C, COLUMNS]
         u, z, e = basis(r, centres, widths, alpha, EXP_NORMAL)
-        hidden = product(w1, w1_low, first_low, envelope[None, :] * e, PRECISION, RELOAD, UPCAST)
+        inner = envelope  # that of the basis
+        if LOWER > 0.0:
+            inner = cosine_envelope(r, CUTOFF)
+        hidden = product(w1, w1_low, first_low, inner[None, :] * e, PRECISION, RELOAD, UPCAST)
         t = tanh(hidden * scale_1[:, None] + bias[:, None])  # [C, P]
         filters = product(w2, w2_low, second_low, t * envelope[None, :], PRECISION, RELOAD, UPCAST)
+        if second_bias is not None:
+            filters += added[:, None] * envelope[None, :]
         filters = tl.reshape(filters, [C, ROWS, COLUMNS])  # without scale_2
         received += filters * h_j[:, None, :]
         sent = tl.sum(filters * h_i[:, :, None], axis=1) * scale_2[:, None]  # [C, COLUMNS]
@@ -211,6 +226,7 @@ def backward_kernel(
     first_scale,
     second_scale,
     first_bias,
+    second_bias,
     centres_at,
     widths_at,
     slope_at,  # [row blocks, most_tiles, ROWS, TILE], dE/dr
@@ -226,6 +242,8 @@ def backward_kernel(
     F: tl.constexpr,
     C: tl.constexpr,
     EXP_NORMAL: tl.constexpr,
+    LOWER: tl.constexpr,
+    CUTOFF: tl.constexpr,
     PRECISION: tl.constexpr,
     ATOMIC: tl.constexpr,
     RELOAD: tl.constexpr,
@@ -237,7 +255,8 @@ def backward_kernel(
     Filters are computed again, not stored, and so is their slope, by the chain rule forwards: with
     t the hidden layer and z' = L1 rbf'(r),
 
-        W' = L2 (C' t + C (1 - t^2) z'),    dE/dr = sum over channels of (G_i h_j + G_j h_i) W'.
+        W' = L2 (C' t + C (1 - t^2) z') + C' b2,
+        dE/dr = sum over channels of (G_i h_j + G_j h_i) W'.
 
     Forwards, because what is rounded to 16 bits then depends on the distance alone: no gradient
     passes through 16 bits, so none can under- or overflow. Products accumulate in float32.
@@ -251,6 +270,8 @@ def backward_kernel(
     w2, w2_low = load_weights(second_high, second_low, C, C, PRECISION, RELOAD)
     scale_1, scale_2 = tl.load(first_scale + c), tl.load(second_scale + c)
     bias = tl.load(first_bias + c)
+    if second_bias is not None:
+        added = tl.load(second_bias + c)
 
     end = tl.load(molecule_end + row)
     i = tl.load(first_bead + row) + tl.arange(0, ROWS)
@@ -270,8 +291,11 @@ def backward_kernel(
         bend = 1.3862943611198906 * widths[:, None] * z  # 2 ln 2
         if EXP_NORMAL:
             bend = bend * (-0.6931471805599453 * alpha * u)[None, :]
-        e_slope = (envelope_slope[None, :] + envelope[None, :] * bend) * e  # rbf'
-        hidden = product(w1, w1_low, first_low, envelope[None, :] * e, PRECISION, RELOAD, UPCAST)
+        inner, inner_slope = envelope, envelope_slope  # those of the basis
+        if LOWER > 0.0:
+            inner, inner_slope = cosine_envelope(r, CUTOFF), cosine_envelope_slope(r, CUTOFF)
+        e_slope = (inner_slope[None, :] + inner[None, :] * bend) * e  # rbf'
+        hidden = product(w1, w1_low, first_low, inner[None, :] * e, PRECISION, RELOAD, UPCAST)
         hidden_slope = product(w1, w1_low, first_low, e_slope, PRECISION, RELOAD, UPCAST)
         t = tanh(hidden * scale_1[:, None] + bias[:, None])  # [C, P]
         t_slope = (1.0 - t * t) * (hidden_slope * (scale_1 * 0.34657359027997264)[:, None])
@@ -279,6 +303,8 @@ def backward_kernel(
             filters = product(
                 w2, w2_low, second_low, t * envelope[None, :], PRECISION, RELOAD, UPCAST
             )
+            if second_bias is not None:
+                filters += added[:, None] * envelope[None, :]
             filters = tl.reshape(filters, [C, ROWS, COLUMNS])  # without scale_2
             received += filters * g_j[:, None, :]
             sent = tl.sum(filters * g_i[:, :, None], axis=1) * scale_2[:, None]  # [C, COLUMNS]
@@ -288,6 +314,8 @@ def backward_kernel(
             store_features(target, sent, j, j < end, c, channels, ATOMIC)
         t_slope = envelope_slope[None, :] * t + envelope[None, :] * t_slope
         filter_slope = product(w2, w2_low, second_low, t_slope, PRECISION, RELOAD, UPCAST)
+        if second_bias is not None:
+            filter_slope += added[:, None] * envelope_slope[None, :]
         filter_slope = tl.reshape(filter_slope, [C, ROWS, COLUMNS])  # without scale_2
         g = g_i[:, :, None] * h_j[:, None, :] + g_j[:, None, :] * h_i[:, :, None]
         tl.store(slope_at + at, tl.sum(tl.reshape(g * filter_slope, [C, P]), axis=0))

@@ -217,6 +217,7 @@ def _network_arguments(network: PackedFilter) -> tuple[Tensor, ...]:
         network.first_scale,
         network.second_scale,
         network.first_bias,
+        network.second_bias,
         network.centres,
         network.widths,
     )
@@ -233,6 +234,8 @@ def _constants(network: PackedFilter, atomic: bool, device: torch.device) -> dic
         "F": network.first_high.shape[1],
         "C": network.second_high.shape[0],
         "EXP_NORMAL": network.kind == "exp_normal",
+        "LOWER": network.lower,
+        "CUTOFF": network.cutoff if network.lower > 0.0 else 0.0,  # one variant for all others
         "PRECISION": PRECISIONS[network.precision],
         "ATOMIC": atomic,
         "RELOAD": _variant_of(network.precision, device) == SMALL,
@@ -242,13 +245,14 @@ def _constants(network: PackedFilter, atomic: bool, device: torch.device) -> dic
 
 
 def specialisations() -> list[Specialisation]:
-    """Return the variants that a network of the CGSchNet shape launches."""
+    """Return the variants that networks of the shapes of CGSchNet and TorchMD-Net launch."""
     half = {"float32": "*fp16", "float16": "*fp16", "bfloat16": "*bf16"}
     integers = dict.fromkeys(
         ("first_bead", "molecule_end", "count", "column", "incoming_count", "incoming"), "*i32"
     )
     pointers = dict.fromkeys(
         ("positions", "features", "gradient", "first_scale", "second_scale", "first_bias")
+        + ("second_bias",)
         + ("centres_at", "widths_at", "row_sums", "column_sums", "r_at", "envelope_at")
         + ("envelope_slope_at", "slope_at", "result"),
         "*fp32",
@@ -277,10 +281,15 @@ def specialisations() -> list[Specialisation]:
             "RELOAD": name == SMALL,
             "UPCAST": False,
         }
+        plain = {"LOWER": 0.0, "CUTOFF": 0.0, "second_bias": None}
+        variants = [
+            {**plain, "ATOMIC": atomic, "EXP_NORMAL": exp_normal}
+            for atomic, exp_normal in ((False, True), (True, True), (False, False))
+        ]
+        torchmd = {"F": 32, "LOWER": 3.0, "CUTOFF": 12.0, "ATOMIC": False, "EXP_NORMAL": True}
         # bfloat16 compiles as float16 does: one of its variants stands for the others.
-        variants = [(False, True), (True, True), (False, False)][: 1 if name == "bfloat16" else 3]
-        for atomic, exp_normal in variants:
-            shared = {**constants, "ATOMIC": atomic, "EXP_NORMAL": exp_normal}
+        for variant in variants[:1] if name == "bfloat16" else (*variants, torchmd):
+            shared, atomic = {**constants, **variant}, variant["ATOMIC"]
             kernel, options = tile_kernels.forward_kernel, FORWARD[name]
             found.append(_variant(kernel, signature, shared, options, targets))
             for features in (True, False)[: 1 if atomic else 2]:  # nothing is added without
@@ -291,7 +300,10 @@ def specialisations() -> list[Specialisation]:
         constants = {"ROWS": ROWS, "WIDTH": width}
         found.append(_variant(tile_sums.reduce_kernel, signature, constants, {"num_warps": 4}))
     pairs = {"ROWS": ROWS, "COLUMNS": COLUMNS}
-    found.append(_variant(tile_geometry.geometry_kernel, signature, pairs, {"num_warps": 2}))
+    for lower in (0.0, 3.0):
+        constants = {**pairs, "LOWER": lower}
+        kernel = tile_geometry.geometry_kernel
+        found.append(_variant(kernel, signature, constants, {"num_warps": 2}))
     for atomic in (False, True):
         constants = {**pairs, "ATOMIC": atomic}
         found.append(_variant(tile_geometry.pull_kernel, signature, constants, {"num_warps": 2}))

@@ -101,7 +101,8 @@ def _arrays(*tensors: Tensor) -> list[np.ndarray]:
 def _basis_arguments(basis: RadialParameters) -> tuple[Any, ...]:
     centres, widths = _arrays(basis.centres, basis.widths)
     real = centres.dtype.type
-    return centres, widths, real(basis.alpha), real(basis.cutoff), basis.kind == "exp_normal"
+    numbers = (real(basis.alpha), real(basis.cutoff), real(basis.lower))
+    return centres, widths, *numbers, basis.kind == "exp_normal"
 
 
 @njit(parallel=True, cache=True, fastmath={"contract", "nsz"})
@@ -113,6 +114,7 @@ def _forward(
     widths,
     alpha,
     cutoff,
+    lower,
     exp_normal,
     r_ij,
     rbf,
@@ -127,21 +129,26 @@ def _forward(
         dz = positions[j, 2] - positions[i, 2]
         r = math.sqrt(dx * dx + dy * dy + dz * dz)
         r_ij[e] = r
-        if r >= cutoff:
+        if r >= cutoff or r < lower:
             envelope[e] = real(0.0)
             rbf[e, :] = real(0.0)
             continue
         s = quarter_sine((cutoff - r) / cutoff, real)
         scale = s * s
         envelope[e] = scale
-        u = exponential(-alpha * r) if exp_normal else r
+        if lower > real(0.0):
+            s = quarter_sine(min(r - lower, cutoff - r) * (real(2.0) / (cutoff - lower)), real)
+            envelope[e] = s * s
+        u = exponential(-alpha * (r - lower)) if exp_normal else r
         for f in range(centres.shape[0]):
             z = u - centres[f]
             rbf[e, f] = scale * exponential(-widths[f] * z * z)
 
 
 @njit(parallel=True, cache=True, fastmath={"contract", "nsz", "reassoc"})
-def _add_slopes(r_ij, grad_rbf, grad_envelope, centres, widths, alpha, cutoff, exp_normal, slope):
+def _add_slopes(
+    r_ij, grad_rbf, grad_envelope, centres, widths, alpha, cutoff, lower, exp_normal, slope
+):
     """Add dE/dr through basis and envelope to slope [edges]; threads over edges.
 
     A sum over functions is split over vector lanes, in the same way every run.
@@ -150,15 +157,17 @@ def _add_slopes(r_ij, grad_rbf, grad_envelope, centres, widths, alpha, cutoff, e
     with_rbf, with_envelope = len(grad_rbf) > 0, len(grad_envelope) > 0
     for e in prange(r_ij.shape[0]):
         r = r_ij[e]
-        if r >= cutoff:
+        if r >= cutoff or r < lower:
             continue
         s = quarter_sine((cutoff - r) / cutoff, real)
         c = quarter_sine(r / cutoff, real)
         change = real(-math.pi) / cutoff * s * c  # C'(r)
         if with_envelope:
-            slope[e] += grad_envelope[e] * change
+            slope[e] += grad_envelope[e] * (
+                _hump_slope(r, lower, cutoff, real) if lower > real(0.0) else change
+            )
         if with_rbf:
-            u = exponential(-alpha * r) if exp_normal else r
+            u = exponential(-alpha * (r - lower)) if exp_normal else r
             scaled_du = -alpha * u * s * s if exp_normal else s * s  # C du/dr
             total = real(0.0)
             for f in range(centres.shape[0]):
@@ -167,6 +176,15 @@ def _add_slopes(r_ij, grad_rbf, grad_envelope, centres, widths, alpha, cutoff, e
                 term = change - real(2.0) * wz * scaled_du
                 total += grad_rbf[e, f] * exponential(-wz * z) * term
             slope[e] += total
+
+
+@njit(cache=True, fastmath={"contract", "nsz"})
+def _hump_slope(r, lower, cutoff, real):
+    """Return the slope of the envelope between two cutoffs, see `envelope_triton`."""
+    step = real(2.0) / (cutoff - lower)
+    t = min(r - lower, cutoff - r) * step
+    half = real(math.pi) * step * quarter_sine(t, real) * quarter_sine(real(1.0) - t, real)
+    return half if r - lower < cutoff - r else -half
 
 
 @njit(cache=True, fastmath={"contract", "nsz"})

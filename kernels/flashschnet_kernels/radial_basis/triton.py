@@ -12,7 +12,12 @@ from torch import Tensor
 
 from flashschnet_kernels.ahead_of_time import Specialisation
 from flashschnet_kernels.edges import Edges
-from flashschnet_kernels.envelope_triton import cosine_envelope, cosine_envelope_slope
+from flashschnet_kernels.envelope_triton import (
+    cosine_envelope,
+    cosine_envelope_slope,
+    filter_envelope,
+    filter_envelope_slope,
+)
 from flashschnet_kernels.first_order import first_order
 from flashschnet_kernels.radial_basis.parameters import RadialParameters, check_inputs
 
@@ -124,6 +129,7 @@ def _constants(basis: RadialParameters) -> dict[str, Any]:
         "functions": functions,
         "alpha": basis.alpha if basis.kind == "exp_normal" else 0.0,
         "cutoff": basis.cutoff,
+        "lower": basis.lower,
         "exp_normal": basis.kind == "exp_normal",
         "edges_block": EDGES,
         "functions_block": min(triton.next_power_of_2(max(1, functions)), MOST_FUNCTIONS),
@@ -150,6 +156,18 @@ def _inverse(r):
     return tl.where(r > 0.0, 1.0 / tl.where(r > 0.0, r, 1.0), 0.0)
 
 
+@triton.jit
+def basis_argument(r, alpha: tl.constexpr, lower: tl.constexpr, exp_normal: tl.constexpr):
+    """Return u(r), what a basis function is a Gaussian of."""
+    u = r
+    if exp_normal:
+        if lower > 0.0:
+            u = tl.exp(-alpha * (r - lower))
+        else:
+            u = tl.exp(-alpha * r)
+    return u
+
+
 @triton.jit(do_not_specialize=["count"])
 def _forward(
     positions,
@@ -164,6 +182,7 @@ def _forward(
     functions: tl.constexpr,
     alpha: tl.constexpr,
     cutoff: tl.constexpr,
+    lower: tl.constexpr,
     exp_normal: tl.constexpr,
     edges_block: tl.constexpr,
     functions_block: tl.constexpr,
@@ -180,10 +199,10 @@ def _forward(
     r = tl.sqrt(dx * dx + dy * dy + dz * dz)  # [edges_block]
     scale = cosine_envelope(r, cutoff)
     tl.store(r_ij + e, r, mask=inside)
-    tl.store(envelope + e, scale, mask=inside)
-    u = r
-    if exp_normal:
-        u = tl.exp(-alpha * r)
+    tl.store(envelope + e, filter_envelope(r, lower, cutoff), mask=inside)
+    if lower > 0.0:
+        scale = tl.where(r < lower, 0.0, scale)
+    u = basis_argument(r, alpha, lower, exp_normal)
     for first in range(0, functions, functions_block):
         f = first + tl.arange(0, functions_block)
         known = f < functions
@@ -211,6 +230,7 @@ def _backward(
     functions: tl.constexpr,
     alpha: tl.constexpr,
     cutoff: tl.constexpr,
+    lower: tl.constexpr,
     exp_normal: tl.constexpr,
     edges_block: tl.constexpr,
     functions_block: tl.constexpr,
@@ -227,17 +247,20 @@ def _backward(
     inside = e < count
     r = tl.load(r_ij + e, mask=inside, other=1.0)
     slope = tl.zeros_like(r)  # dE/dr
-    change = cosine_envelope_slope(r, cutoff)
     if grad_r is not None:
         slope += tl.load(grad_r + e, mask=inside, other=0.0)
     if grad_envelope is not None:
+        change = filter_envelope_slope(r, lower, cutoff)
         slope += tl.load(grad_envelope + e, mask=inside, other=0.0) * change
     if grad_rbf is not None:
         scale = cosine_envelope(r, cutoff)
-        u = r
+        change = cosine_envelope_slope(r, cutoff)
+        if lower > 0.0:
+            scale = tl.where(r < lower, 0.0, scale)
+            change = tl.where(r < lower, 0.0, change)
+        u = basis_argument(r, alpha, lower, exp_normal)
         scaled_du = scale  # C du/dr
         if exp_normal:
-            u = tl.exp(-alpha * r)
             scaled_du = -alpha * u * scale
         for first in range(0, functions, functions_block):
             f = first + tl.arange(0, functions_block)
@@ -296,11 +319,17 @@ def _sum_rows(positions, sender, r_ij, slope, row_start, reverse, out, row_edges
 
 
 def specialisations() -> list[Specialisation]:
-    """Return the variants that a simulation launches: both bases, float32, 64 functions."""
-    found = []
-    for kind in ("gaussian", "exp_normal"):
-        ones = torch.ones(64)
-        constants = _constants(RadialParameters(kind, ones, ones, 1.0 / 3.0, 15.0))
+    """Return the variants that a simulation launches: both bases, float32, 64 functions.
+
+    And the basis of TorchMD-Net's networks, 18 functions and a lower cutoff.
+    """
+    found, cgschnet, torchmd = [], torch.ones(64), torch.ones(18)
+    for basis in (
+        RadialParameters("gaussian", cgschnet, cgschnet, 1.0 / 3.0, 15.0),
+        RadialParameters("exp_normal", cgschnet, cgschnet, 1.0 / 3.0, 15.0),
+        RadialParameters("exp_normal", torchmd, torchmd, 5.0 / 9.0, 12.0, 3.0),
+    ):
+        constants = _constants(basis)
         found.append(_variant(_forward, constants))
         for atomic in (True, False):
             found.append(_variant(_backward, {**constants, "atomic": atomic, "grad_r": None}))
