@@ -18,6 +18,7 @@ from flashschnet_lab.cli_choices import (
     plan_named,
     renames,
 )
+from flashschnet_lab.cli_models import export_model, import_
 from flashschnet_lab.errors import UserError
 
 app = typer.Typer(
@@ -44,9 +45,10 @@ def simulate(
         Optional[Path],  # noqa: UP045
         typer.Option(help="Model folder. Default: the trained one, else a structure-based one."),
     ] = None,
-    mapping: Annotated[Mapping, typer.Option(help="Beads of --pdb and --sequence.")] = (
-        Mapping.five_bead
-    ),
+    mapping: Annotated[
+        Optional[Mapping],  # noqa: UP045
+        typer.Option(help="Beads of --pdb and --sequence. Default: the model's, else five_bead."),
+    ] = None,
     rename: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(help="Treat a residue as another, LRT=LYS; may be repeated."),
@@ -109,7 +111,7 @@ def simulate(
         sequence=sequence,
         shape=shape.value,
         model=model,
-        mapping=mapping.value,
+        mapping=None if mapping is None else mapping.value,
         rename=renames(rename or []),
         incomplete="drop" if drop_incomplete else "error",
         replicas=replicas,
@@ -169,6 +171,8 @@ def export(
 
 
 app.command()(bench)
+app.command(name="import")(import_)
+app.command(name="export-model")(export_model)
 
 
 @app.command()
@@ -273,7 +277,10 @@ def compile_(
         Optional[str], typer.Option(help="Protein of the library to verify on.")  # noqa: UP045
     ] = None,
     pdb: Annotated[Optional[Path], typer.Option(help="PDB or mmCIF file to verify on.")] = None,  # noqa: UP045
-    mapping: Annotated[Mapping, typer.Option(help="Beads of --pdb.")] = Mapping.five_bead,
+    mapping: Annotated[
+        Optional[Mapping],  # noqa: UP045
+        typer.Option(help="Beads of --pdb. Default: the model's, else five_bead."),
+    ] = None,
 ) -> None:
     """Make tables of a model's filters, verify them, and write them next to the model.
 
@@ -289,7 +296,8 @@ def compile_(
     if protein is not None and pdb is not None:
         raise UserError("give either --protein or --pdb, not both")
     classes = list(CLASSES) if class_ is TableClass.all else [class_.value]
-    compile_command(model, classes, protein if pdb is None else pdb, mapping.value)
+    beads = None if mapping is None else mapping.value
+    compile_command(model, classes, protein if pdb is None else pdb, beads)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,15 +9,13 @@ from flashschnet_lab import __version__
 from flashschnet_lab.checkpoints.imported import Imported
 from flashschnet_lab.checkpoints.mlcg import import_mlcg, is_mlcg
 from flashschnet_lab.checkpoints.mlcg_configurations import configurations_of, read_configurations
-from flashschnet_lab.checkpoints.native import save_model, sha256_of
+from flashschnet_lab.checkpoints.native import STRUCTURE, save_model, sha256_of
 from flashschnet_lab.checkpoints.pickle_machine import Instance
 from flashschnet_lab.checkpoints.torch_file import read_torch_file
 from flashschnet_lab.checkpoints.torchmd import import_torchmd, is_torchmd
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.proteins.mdtraj_io import write_pdb
-
-STRUCTURE = "structure.pdb"
-"""In a model folder: the molecule that came with the model."""
+from flashschnet_lab.training.card import write_card
 
 
 @dataclass(frozen=True)
@@ -78,15 +76,17 @@ def import_checkpoint(path: Path, choices: Choices = Choices()) -> Imported:
 
 
 def write_import(found: Imported, folder: Path) -> None:
-    """Write an imported model as a model folder, with the molecule that came with it.
+    """Write an imported model as a model folder, with its card and the molecule it came with.
 
     Raises:
         UserError: the folder cannot be written.
     """
     try:
         save_model(found.model, folder, found.information)
+        (folder / STRUCTURE).unlink(missing_ok=True)
         if found.protein is not None:
             write_pdb(folder / STRUCTURE, found.protein)
+        write_card(folder)
     except OSError as error:
         raise UserError(f"cannot write {folder}: {(error.strerror or '').lower()}") from error
 

@@ -22,9 +22,7 @@ _INSIDE = frozenset(
 """Classes that a network may be made of."""
 
 
-def take_network(
-    module: Module, state: dict[str, Tensor], path: Path
-) -> tuple[SchNet, list[str]]:
+def take_network(module: Module, state: dict[str, Tensor], path: Path) -> tuple[SchNet, list[str]]:
     """Return the network that a module and its weights describe, and notes for people.
 
     Args:

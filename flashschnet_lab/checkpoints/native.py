@@ -8,6 +8,7 @@
     contacts.safetensors  native contacts (structure-based models only)
     filters-*.safetensors tables of filters, if `flashschnet compile` made them; each has a digest
     training.png          training curve (distilled models)
+    structure.pdb         the molecule that came with the model (some imported models)
     MODEL_CARD.md         for people
 
 No file can run code when it is read.
@@ -33,6 +34,8 @@ FORMAT = 2
 give wrong energies in a version that knows only format 1."""
 UNITS = {"length": "angstrom", "energy": "kcal/mol"}
 NETWORK, PRIOR, CONTACTS = "network.safetensors", "prior.json", "contacts.safetensors"
+STRUCTURE = "structure.pdb"
+"""The molecule that an imported model came with, if it did: for people and for verification."""
 TABLES = "filters-*.safetensors"
 """Pattern of tables of filters (see `checkpoints.filter_table`); they can be made anew."""
 SHAPE_OF_FORMAT_1 = frozenset(

@@ -12,6 +12,7 @@ import numpy as np
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.proteins.residues import (
     BEAD_MASSES,
+    CA_ONLY,
     MAPPINGS,
     ONE_LETTER,
     bead_names,
@@ -114,6 +115,14 @@ class Protein:
             "beads": [*zip(self.bead_names, self.bead_types.tolist(), strict=True)],
         }
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+
+
+def c_alpha_chain(protein: Protein) -> Protein:
+    """Return the same chain with its C-alpha beads alone, where they are."""
+    alpha = [bead for bead, name in enumerate(protein.bead_names) if name == "CA"]
+    return make_protein(
+        protein.name, CA_ONLY, protein.residues, protein.positions[alpha], protein.report
+    )
 
 
 def check_mapping(mapping: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from flashschnet_lab.checkpoints.imported_card import imported_card
 from flashschnet_lab.checkpoints.native import read_description
 
 CARD, CURVE = "MODEL_CARD.md", "training.png"
@@ -23,10 +24,12 @@ def card_text(description: dict, validation: dict | None, teacher: dict | None) 
     """Return a model card as Markdown.
 
     Args:
-        description: contents of `model.json` of a distilled model.
+        description: contents of `model.json` of a distilled or an imported model.
         validation: contents of `validation.json`, or None before it was validated.
         teacher: contents of `teacher.json`, the same simulations with the teacher, or None.
     """
+    if "imported_from" in description:
+        return "\n".join([*imported_card(description), *_measurements(validation), ""])
     shape, settings = description["shape"], description["settings"]
     held_out, on_policy = description["errors"]["held_out"], description["errors"]["on_policy"]
     lines = [
@@ -59,18 +62,22 @@ def card_text(description: dict, validation: dict | None, teacher: dict | None) 
         "",
         "![training curve](training.png)",
         "",
-        "## What it does",
+        *_measurements(validation),
     ]
-    if validation is None:
-        lines.append(
-            "Not validated yet: `flashschnet validate FOLDER`, with `--structure FILE` for a "
-            "protein of your own."
-        )
-    else:
-        lines += _behaviour(validation)
     if teacher is not None:
         lines += ["", "### And its teacher, for comparison", *_behaviour(teacher)]
     return "\n".join([*lines, ""])
+
+
+def _measurements(validation: dict | None) -> list[str]:
+    """Return the section on what a model does."""
+    if validation is not None:
+        return ["## What it does", *_behaviour(validation)]
+    return [
+        "## What it does",
+        "Not validated yet: `flashschnet validate FOLDER`, with `--structure FILE` for a "
+        "protein of your own.",
+    ]
 
 
 def draw_curve(curve: list, path: Path) -> None:
