@@ -53,7 +53,8 @@ def table_report(
         raise UserError(
             f"model {system.model.name} has no network whose filters could be tabulated"
         )
-    types, cutoff = torch.from_numpy(embedding_rows(system)), network.shape.cutoff
+    types = torch.from_numpy(embedding_rows(system))
+    cutoff, lower = network.shape.cutoff, network.shape.cutoff_lower
     conformations = [
         Conformation(f"{system.name}, {number}", x.detach().cpu().double(), types)
         for number, x in enumerate(positions)
@@ -63,7 +64,8 @@ def table_report(
     for form in FORMS:
         for stretch in stretches:
             for number in pieces:
-                table = build_table(networks, Knots(number, stretch / cutoff, cutoff), form)
+                knots = Knots.ending_at(lower, number, stretch / cutoff, cutoff)
+                table = build_table(networks, knots, form)
                 rows.append(
                     {
                         "form": form,

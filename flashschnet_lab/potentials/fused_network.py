@@ -40,6 +40,7 @@ def node_weights(network: SchNet) -> NodeWeights:
         blocks=blocks,
         output_weights=tuple(layer.weight.detach() for layer in layers),
         output_biases=tuple(layer.bias.detach() for layer in layers[:-1]),
+        energy_bias=None if layers[-1].bias is None else layers[-1].bias.detach(),
     )
 
 

@@ -139,8 +139,8 @@ class _Search:
     def __init__(self, judge: TableJudge, wanted: PrecisionClass) -> None:
         self._judge, self._wanted = judge, wanted
         self._networks = filter_networks(judge.network)
-        self._cutoff = judge.network.shape.cutoff
-        self._shortest = max(SHORTEST_DISTANCE, judge.shortest)
+        self._cutoff, self._lower = judge.network.shape.cutoff, judge.network.shape.cutoff_lower
+        self._shortest = max(SHORTEST_DISTANCE, self._lower, judge.shortest)
         self._built: dict[Knots, FilterTable] = {}
 
     def table(self, knots: Knots) -> FilterTable:
@@ -184,7 +184,7 @@ class _Search:
         return knots.pieces_between(self._shortest, self._cutoff)
 
     def _knots(self, pieces: int, stretch: float) -> Knots:
-        return Knots(pieces, stretch / self._cutoff, self._cutoff)
+        return Knots.ending_at(self._lower, pieces, stretch / self._cutoff, self._cutoff)
 
 
 def table_bytes(table: FilterTable, nearest: float = 0.0) -> int:

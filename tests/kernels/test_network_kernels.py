@@ -64,6 +64,8 @@ def by_definition(case: Case, weights: NodeWeights, table) -> tuple[Tensor, Tens
     for weight, bias in zip(weights.output_weights[:-1], weights.output_biases, strict=True):
         out = torch.tanh(out @ weight.T + bias)
     energy = (out @ weights.output_weights[-1].T)[:, 0]
+    if weights.energy_bias is not None:
+        energy = energy + weights.energy_bias
     if not case.pairs.shape[1]:
         return energy.detach(), torch.zeros_like(x)
     return energy.detach(), torch.autograd.grad(energy.sum(), x)[0]
@@ -91,6 +93,7 @@ def on(weights: NodeWeights, device: torch.device) -> NodeWeights:
         ),
         tuple(weight.to(device) for weight in weights.output_weights),
         tuple(bias.to(device) for bias in weights.output_biases),
+        None if weights.energy_bias is None else weights.energy_bias.to(device),
     )
 
 
@@ -118,6 +121,20 @@ def test_few_blocks(network, triton_device, blocks, form):
     case = batch_of((12,), channels=16)
     weights = random_weights(16, 16, (16, 16), blocks=blocks)
     check(network, case, weights, table_of(case, form=form, blocks=blocks), triton_device)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_one_hidden_output_layer(network, triton_device, biased, precision):
+    case = batch_of((12,), channels=16)
+    weights = random_weights(16, 16, (11,), blocks=2, biased=biased)
+    check(network, case, weights, table_of(case, blocks=2), triton_device, precision)
+
+
+def test_two_output_layers_and_a_bias(network, triton_device):
+    case = batch_of((5, 1), channels=16)
+    weights = random_weights(16, 16, (11, 7), blocks=1, biased=True)
+    check(network, case, weights, table_of(case, blocks=1), triton_device)
 
 
 @pytest.mark.parametrize("factor", [1e6, 1e-6])
@@ -162,8 +179,8 @@ def test_same_bits_alone_and_in_a_batch(network, triton_device):
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ({"output": (24,)}, "2 hidden layers, not 1"),
-        ({"output": (24, 12, 6)}, "2 hidden layers, not 3"),
+        ({"output": ()}, "1 or 2 hidden layers, not 0"),
+        ({"output": (24, 12, 6)}, "1 or 2 hidden layers, not 3"),
         ({"channels": 160}, "up to 128 numbers, not 160"),
     ],
 )

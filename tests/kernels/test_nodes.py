@@ -16,11 +16,18 @@ SHAPES = {
     "odd widths": {"hidden": 19, "channels": 21, "output": (13, 7)},
     "no hidden layer": {"hidden": 40, "channels": 8, "output": ()},
     "three hidden layers": {"hidden": 32, "channels": 64, "output": (70, 33, 5)},
+    "one hidden layer and a bias": {"hidden": 24, "channels": 24, "output": (11,), "biased": True},
+    "wide features": {"hidden": 256, "channels": 128, "output": (128, 64)},
 }
 
 
 def random_weights(
-    hidden: int, channels: int, output: tuple[int, ...], blocks: int = 3, types: int = 5
+    hidden: int,
+    channels: int,
+    output: tuple[int, ...],
+    blocks: int = 3,
+    types: int = 5,
+    biased: bool = False,
 ) -> NodeWeights:
     """Return weights in float64 that are exact in float32."""
     generator = torch.Generator().manual_seed(5)
@@ -47,6 +54,7 @@ def random_weights(
             random(1, widths[-1]),
         ),
         output_biases=tuple(random(n) for n in output),
+        energy_bias=random(1) if biased else None,
     )
 
 
@@ -63,7 +71,8 @@ def test_the_turn(shape):
     y = x
     for weight, bias in zip(weights.output_weights, weights.output_biases, strict=False):
         y = torch.nn.functional.linear(y, weight, bias).tanh()
-    exact = torch.nn.functional.linear(y, weights.output_weights[-1]).squeeze(1)
+    last = (weights.output_weights[-1], weights.energy_bias)
+    exact = torch.nn.functional.linear(y, *last).squeeze(1)
     torch.testing.assert_close(energy, exact.detach(), rtol=1e-12, atol=1e-12)
     (slope,) = torch.autograd.grad(exact.sum(), x)
     torch.testing.assert_close(gradient, slope, rtol=1e-12, atol=1e-12)

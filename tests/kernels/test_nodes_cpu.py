@@ -35,6 +35,8 @@ def cast(weights: NodeWeights, dtype: torch.dtype) -> NodeWeights:
     """Return the weights in another dtype."""
 
     def part(value):
+        if value is None:
+            return None
         if isinstance(value, Tensor):
             return value.to(dtype)
         if isinstance(value, tuple):

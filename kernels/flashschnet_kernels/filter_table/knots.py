@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_LARGEST_STRETCH = 20.0
+"""Times the cutoff."""
+
 
 @dataclass(frozen=True)
 class Knots:
@@ -35,11 +38,47 @@ class Knots:
             raise ValueError(f"a table needs at least one piece, not {self.pieces}")
         if not self.cutoff > 0.0:
             raise ValueError(f"the cutoff of a table must be positive, not {self.cutoff}")
-        if not 0.0 <= self.stretch * self.cutoff <= 20.0:
+        if not 0.0 <= self.stretch * self.cutoff <= _LARGEST_STRETCH:
             raise ValueError(
                 f"a stretch of {self.stretch} per angstrom cannot work with a cutoff of "
-                f"{self.cutoff} A: their product must lie between 0 and 20"
+                f"{self.cutoff} A: their product must lie between 0 and {_LARGEST_STRETCH:.0f}"
             )
+
+    @staticmethod
+    def ending_at(lower: float, pieces: int, stretch: float, cutoff: float) -> Knots:
+        """Return knots of about a stretch, of which one lies on a lower cutoff.
+
+        There the second derivative of a filter jumps, which no piece could follow. The stretch is
+        the one nearest to that asked for, and not below 0, with a whole number of pieces before it.
+
+        Args:
+            lower: the lower cutoff in angstrom; 0 leaves the stretch as it is.
+            pieces, stretch, cutoff: as of `Knots`.
+
+        Raises:
+            ValueError: fewer than two pieces, or numbers that make no table.
+        """
+        asked = Knots(pieces, stretch, cutoff)
+        if lower == 0.0:
+            return asked
+        if pieces < 2:
+            raise ValueError("a table with a knot on a lower cutoff needs at least two pieces")
+
+        def before(stretch: float) -> float:
+            """Return how many pieces lie below the lower cutoff: more, the larger the stretch."""
+            if stretch == 0.0:
+                return pieces * lower / cutoff
+            return pieces * math.expm1(-stretch * lower) / math.expm1(-stretch * cutoff)
+
+        low, high = 0.0, _LARGEST_STRETCH / cutoff
+        fewest, most = math.ceil(before(low) - 1e-9), math.floor(before(high))
+        wanted = min(max(round(before(stretch)), fewest, 1), most)
+        if abs(before(0.0) - wanted) < 1e-9:
+            return Knots(pieces, 0.0, cutoff)
+        for _ in range(100):
+            middle = (low + high) / 2
+            low, high = (middle, high) if before(middle) < wanted else (low, middle)
+        return Knots(pieces, (low + high) / 2, cutoff)
 
     @property
     def scale(self) -> float:

@@ -54,6 +54,7 @@ class SlabNodes:
         output_matrices: O_1^T, O_2^T, ..., then O_1, O_2, ..., end to end.
         output_biases: o_1, o_2, ..., end to end.
         energy: [32 slabs of the last hidden layer] the last layer.
+        energy_bias: its bias.
     """
 
     hidden: int
@@ -64,10 +65,12 @@ class SlabNodes:
     output_matrices: np.ndarray
     output_biases: np.ndarray
     energy: np.ndarray
+    energy_bias: np.float32
 
     def arguments(self) -> tuple:
         """Return what `turn` takes of the output network."""
-        return (self.output_slabs, self.output_matrices, self.output_biases, self.energy)
+        layers = (self.output_slabs, self.output_matrices, self.output_biases)
+        return (*layers, self.energy, self.energy_bias)
 
 
 def pack(weights: NodeWeights) -> SlabNodes:
@@ -90,6 +93,7 @@ def pack(weights: NodeWeights) -> SlabNodes:
         output_matrices=_joined([_matrix(m) for m in output]),
         output_biases=_joined([_row(b) for b in weights.output_biases]),
         energy=_row(weights.output_weights[-1][0]),
+        energy_bias=np.float32(0.0 if weights.energy_bias is None else float(weights.energy_bias)),
     )
 
 
@@ -172,7 +176,20 @@ def _update_tile(
 
 @njit(cache=True, parallel=True)
 def turn(
-    x, y, bend, u, g_x, g_m, energy, matrices, channels, output_slabs, output_matrices, biases, last
+    x,
+    y,
+    bend,
+    u,
+    g_x,
+    g_m,
+    energy,
+    matrices,
+    channels,
+    output_slabs,
+    output_matrices,
+    biases,
+    last,
+    last_bias,
 ):
     """Write energies, g_x after the last block and g_m of the last block; threads over tiles.
 
@@ -184,16 +201,19 @@ def turn(
         g_x, g_m: gradients.
         energy: [rows].
         channels: slabs.
-        output_slabs, output_matrices, biases, last: of the output network, as in `SlabNodes`.
+        output_slabs, output_matrices, biases, last, last_bias: of the output network, as in
+            `SlabNodes`.
     """
     for tile in prange(x.shape[1] // TILE):
         at = np.intp(tile * TILE)
-        _turn_tile(at, x, y, bend, g_x, energy, output_slabs, output_matrices, biases, last)
+        _turn_tile(
+            at, x, y, bend, g_x, energy, output_slabs, output_matrices, biases, last, last_bias
+        )
         _to_messages(g_x, bend, u, g_m, at, matrices, channels, output_slabs[0])
 
 
 @njit(cache=True)
-def _turn_tile(at, x, y, bend, g_x, energy, output_slabs, output_matrices, biases, last):
+def _turn_tile(at, x, y, bend, g_x, energy, output_slabs, output_matrices, biases, last, last_bias):
     stay_apart()
     stride, layers = x.shape[1], output_slabs.shape[0] - 1
     below, values, matrix, bias = at, x, np.intp(0), 0
@@ -208,7 +228,7 @@ def _turn_tile(at, x, y, bend, g_x, energy, output_slabs, output_matrices, biase
         below, values = place, y
         bias, matrix, place = bias + n * SLAB, matrix + k * n * SLAB * SLAB, place + n * stride
     n = output_slabs[layers]
-    _energies(values, below, n, last, energy, at // SLAB)
+    _energies(values, below, n, last, last_bias, energy, at // SLAB)
     if layers == 0:
         for slab in range(n):
             _fill(g_x, slab * stride + at, last, slab * SLAB)
@@ -344,8 +364,8 @@ def _unbend_row(y, at, row, row_at):
 
 
 @njit(cache=True)
-def _energies(y, at, n, last, energy, first_row):
-    """Write the product of each row of a tile with the last layer."""
+def _energies(y, at, n, last, last_bias, energy, first_row):
+    """Write what the last layer makes of each row of a tile."""
     stay_apart()
     for row in range(TILE_ROWS):
         share = spread(np.float32(0.0))
@@ -353,4 +373,4 @@ def _energies(y, at, n, last, energy, first_row):
             for part in range(0, SLAB, LANES):
                 values = load(y, at + slab * y.shape[1] + row * SLAB + part)
                 share = fma(values, load(last, slab * SLAB + part), share)
-        energy[first_row + row] = total(share)
+        energy[first_row + row] = total(share) + last_bias

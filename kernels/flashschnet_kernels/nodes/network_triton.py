@@ -125,6 +125,7 @@ class _NodeWork:
             layout.candidates,
             sums.rows.shape[1],
         )
+        self._output = {"LAYERS": nodes.layers, "ENERGY_BIAS": nodes.energy_bias}
         self._options = {
             "ROWS": ROWS,
             "WIDTH": nodes.width,
@@ -146,7 +147,7 @@ class _NodeWork:
         """From the messages of the last block to energies and back to dE/dm."""
         arguments = self._arguments((x, energy, g_x, g_m, u), self._weights, block)
         if self._grid[0]:
-            node_kernels.turn_kernel[self._grid](*arguments, **self._options)
+            node_kernels.turn_kernel[self._grid](*arguments, **self._output, **self._options)
 
     def backward(self, block: int, g_x: Tensor, g_m: Tensor, u: Tensor) -> None:
         """From dE/dh of the next block to dE/dm of this one."""
@@ -161,7 +162,7 @@ class _NodeWork:
 
 
 def specialisations() -> list[Specialisation]:
-    """Return the variants that networks of the CGSchNet shape launch."""
+    """Return the variants that networks of the shapes of CGSchNet and TorchMD-Net launch."""
     floats = (
         *("row_sums", "column_sums", "x_in", "x_out", "h_out", "scales", "biases"),
         *("energy_out", "g_x_out", "g_m_out", "g_x_at"),
@@ -175,12 +176,13 @@ def specialisations() -> list[Specialisation]:
     for precision, products in PRODUCTS.items():
         kept = dict.fromkeys(("u_in", "u_out"), "*fp16" if precision == "float16" else "*fp32")
         kept |= {"column_sums": "*bf16" if precision == "float16" else "*fp32"}
-        for kernel in (
-            node_kernels.forward_kernel,
-            node_kernels.turn_kernel,
-            node_kernels.backward_kernel,
+        for kernel, output in (
+            (node_kernels.forward_kernel, {}),
+            (node_kernels.turn_kernel, {"LAYERS": 2, "ENERGY_BIAS": False}),
+            (node_kernels.turn_kernel, {"LAYERS": 1, "ENERGY_BIAS": True}),
+            (node_kernels.backward_kernel, {}),
         ):
-            constants = shape | {"PRODUCTS": products}
+            constants = shape | {"PRODUCTS": products} | output
             own = {n: (signature | kept)[n] for n in kernel.arg_names if n not in constants}
             found.append(Specialisation(kernel, own, constants, num_warps=WARPS, num_stages=1))
     return found

@@ -203,11 +203,13 @@ def turn_kernel(
     WIDTH: tl.constexpr,
     BEADS: tl.constexpr,
     PRODUCTS: tl.constexpr,
+    LAYERS: tl.constexpr,
+    ENERGY_BIAS: tl.constexpr,
 ):
     """From the messages of the last block to the energy and back to their gradient.
 
-    The output network is e1 = tanh(O1 x + o1), e2 = tanh(O2 e1 + o2), E = o e2. Grid and order as
-    in `forward_kernel`.
+    The output network is e1 = tanh(O1 x + o1), e2 = tanh(O2 e1 + o2), E = o e2, or E = o e1 of one
+    layer, with a bias if ENERGY_BIAS. Grid and order as in `forward_kernel`.
     """
     row, own, bead, inside = beads_of(first_bead, molecule_end, row_blocks, BEADS, ROWS)
     messages = gathered(
@@ -230,12 +232,19 @@ def turn_kernel(
     first = 6 * block + 6
     e1 = layer(x, matrices, scales, first, WIDTH, PRODUCTS)
     e1 = tanh(e1 + row_of(biases, 2 * block + 2, WIDTH))
-    e2 = layer(e1, matrices, scales, first + 1, WIDTH, PRODUCTS)
-    e2 = tanh(e2 + row_of(biases, 2 * block + 3, WIDTH))
-    last = row_of(biases, 2 * block + 4, WIDTH)
-    tl.store(energy_out + bead, tl.sum(e2 * last, axis=1), mask=inside)
-    g = layer(last * (1.0 - e2 * e2), matrices, scales, first + 3, WIDTH, PRODUCTS)
-    g_x = layer(g * (1.0 - e1 * e1), matrices, scales, first + 2, WIDTH, PRODUCTS)
+    last = row_of(biases, 2 * block + 2 + LAYERS, WIDTH)
+    if LAYERS == 2:
+        e2 = layer(e1, matrices, scales, first + 1, WIDTH, PRODUCTS)
+        e2 = tanh(e2 + row_of(biases, 2 * block + 3, WIDTH))
+        energy = tl.sum(e2 * last, axis=1)
+        g = layer(last * (1.0 - e2 * e2), matrices, scales, first + 3, WIDTH, PRODUCTS)
+    else:
+        energy = tl.sum(e1 * last, axis=1)
+        g = last
+    if ENERGY_BIAS:
+        energy += tl.load(biases + (2 * block + 3 + LAYERS) * WIDTH)
+    tl.store(energy_out + bead, energy, mask=inside)
+    g_x = layer(g * (1.0 - e1 * e1), matrices, scales, first + LAYERS, WIDTH, PRODUCTS)
     tl.store(g_x_out + at, g_x, mask=keep)
     g_u = layer(g_x, matrices, scales, 6 * block + 4, WIDTH, PRODUCTS) * (1.0 - u * u)
     g_m = layer(g_u, matrices, scales, 6 * block + 3, WIDTH, PRODUCTS)

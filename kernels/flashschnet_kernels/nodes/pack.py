@@ -28,15 +28,19 @@ class PackedNodes:
     hold 22 bits.
 
     Attributes:
-        matrices: [6 blocks + 4, 2, width, width] float16. Block b: 6b + 0, 1, 2 are B^T, D^T, A^T
-            and 6b + 3, 4, 5 are B, D, A. Then O1^T, O2^T, O1, O2 of the output network.
-        scales: [6 blocks + 4, width] float32.
-        biases: [2 blocks + 3, width] float32: b and d of every block, o1, o2, last layer.
+        matrices: [6 blocks + 2 layers, 2, width, width] float16. Block b: 6b + 0, 1, 2 are B^T,
+            D^T, A^T and 6b + 3, 4, 5 are B, D, A. Then O1^T, O2^T, O1, O2 of the output network, or
+            O1^T, O1 where it has one hidden layer.
+        scales: [6 blocks + 2 layers, width] float32.
+        biases: [2 blocks + layers + 2, width] float32: b and d of every block, o1, o2, last layer,
+            and the bias of that in the first column, which is left out where there is none.
         first_features: [types, width] float32, A_0 embedding: h of the first block, by bead type.
         embedding: [types, width] float32.
         blocks: interaction blocks.
         channels: width of the messages before padding.
         hidden: width of the beads before padding.
+        layers: hidden layers of the output network, 1 or 2.
+        energy_bias: whether the last layer has a bias.
     """
 
     matrices: Tensor
@@ -47,6 +51,8 @@ class PackedNodes:
     blocks: int
     channels: int
     hidden: int
+    layers: int
+    energy_bias: bool
 
     @property
     def width(self) -> int:
@@ -58,12 +64,13 @@ def pack_nodes(weights: NodeWeights) -> PackedNodes:
     """Return the weights as the kernels read them.
 
     Raises:
-        ValueError: widths that do not fit, or an output network without two hidden layers.
+        ValueError: widths that do not fit, or an output network without one or two hidden layers.
     """
-    if len(weights.output_weights) != 3:
+    *hidden_layers, last = weights.output_weights
+    if len(hidden_layers) not in (1, 2):
         raise ValueError(
-            f"nodes=triton needs an output network with 2 hidden layers, not "
-            f"{len(weights.output_weights) - 1}; use nodes=reference"
+            f"nodes=triton needs an output network with 1 or 2 hidden layers, not "
+            f"{len(hidden_layers)}; use nodes=reference"
         )
     matrices: list[Tensor] = []
     biases: list[Tensor] = []
@@ -71,9 +78,10 @@ def pack_nodes(weights: NodeWeights) -> PackedNodes:
         update = (block.update_weight, block.output_weight, block.to_channels)
         matrices += [m.T for m in update] + list(update)
         biases += [block.update_bias, block.output_bias]
-    first, second, last = weights.output_weights
-    matrices += [first.T, second.T, first, second]
+    matrices += [m.T for m in hidden_layers] + hidden_layers
     biases += [*weights.output_biases, last.reshape(-1)]
+    if weights.energy_bias is not None:
+        biases.append(weights.energy_bias)
     widest = max(max(m.shape) for m in matrices)
     width = max(NARROWEST, 1 << (widest - 1).bit_length())
     if width > WIDEST:
@@ -93,6 +101,8 @@ def pack_nodes(weights: NodeWeights) -> PackedNodes:
         blocks=len(weights.blocks),
         channels=weights.blocks[0].to_channels.shape[0],
         hidden=embedding.shape[1],
+        layers=len(hidden_layers),
+        energy_bias=weights.energy_bias is not None,
     )
 
 

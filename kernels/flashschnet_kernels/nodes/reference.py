@@ -4,7 +4,7 @@ Forward, block by block, with the messages m that the sums make of h:
 
     h = A x          u = tanh(B m + b)          x <- x + D u + d
 
-then the output network, y_n = tanh(O_n y_(n-1) + o_n) from y_0 = x to the energy O y. Backward,
+then the output network, y_n = tanh(O_n y_(n-1) + o_n) from y_0 = x to the energy O y + o. Backward,
 with g_v = dE/dv of anything v, from the output network to the first block:
 
     g_m = B^T ((D^T g_x) (1 - u^2))             g_x <- g_x + A^T g_h
@@ -46,6 +46,8 @@ def turn(x: Tensor, weights: NodeWeights) -> tuple[Tensor, Tensor]:
         layers.append(y)
     last = weights.output_weights[-1][0]  # [width]
     energy = y @ last
+    if weights.energy_bias is not None:
+        energy = energy + weights.energy_bias
     gradient = last.expand_as(y)
     for y, weight in zip(reversed(layers), reversed(weights.output_weights[:-1]), strict=True):
         gradient = (gradient * (1.0 - y * y)) @ weight

@@ -32,10 +32,12 @@ class NodeWeights:
         embedding: [types, hidden].
         blocks: of the interaction blocks, in order.
         output_weights: of the output network, [width, hidden], ..., [1, width]; tanh between.
-        output_biases: of all its layers but the last, which has none.
+        output_biases: of all its layers but the last.
+        energy_bias: [1] of the last layer, or None.
     """
 
     embedding: Tensor
     blocks: tuple[BlockWeights, ...]
     output_weights: tuple[Tensor, ...]
     output_biases: tuple[Tensor, ...]
+    energy_bias: Tensor | None = None
