@@ -37,7 +37,7 @@ def mlcg_state(model: Model) -> dict[str, Tensor]:
     ]
     if problems:
         raise UserError(
-            f"model {model.name!r} cannot be exported to mlcg, because StandardSchNet does not have "
+            f"model {model.name!r} cannot be exported to mlcg, whose StandardSchNet lacks "
             + ", ".join(problems)
         )
     state = model.network.state_dict()
