@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -47,11 +47,19 @@ class Case:
 
 @dataclass(frozen=True)
 class Error:
-    """Largest errors over the frames: energy in kcal/mol; forces, relative to their norm."""
+    """The worst frame's errors.
+
+    Attributes:
+        energy: kcal/mol.
+        relative_energy: over the energy's size, or over 1 kcal/mol where that is more.
+        forces: norm of the error over the norm of the forces.
+        network: the same of the network alone.
+    """
 
     energy: float
     relative_energy: float
     forces: float
+    network: float
 
 
 @cache
@@ -104,7 +112,22 @@ def protein_of_names(name: str, names: np.ndarray, positions: np.ndarray) -> Pro
 
 
 def error_of(model: Model, case: Case, plan: str, dtype: torch.dtype) -> Error:
-    """Return how far a plan is off on all frames of a molecule, network and priors."""
+    """Return how far a plan is off on a molecule, with priors and without."""
+    energy, forces = evaluate(model, case, plan, dtype)
+    network = evaluate(replace(model, prior=None), case, plan, dtype)[1]
+    off = np.abs(energy - case.energy)
+    return Error(
+        energy=float(off.max()),
+        relative_energy=float((off / np.maximum(1.0, np.abs(case.energy))).max()),
+        forces=worst_frame(forces, case.forces),
+        network=worst_frame(network, case.network_forces),
+    )
+
+
+def evaluate(
+    model: Model, case: Case, plan: str, dtype: torch.dtype
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return energies [frames] and forces [frames, beads, 3] of all frames at once."""
     system = System(case.protein, model)
     positions = torch.from_numpy(case.positions)
     # Stored coordinates lie far from the origin, where float32 has few digits left.
@@ -113,14 +136,12 @@ def error_of(model: Model, case: Case, plan: str, dtype: torch.dtype) -> Error:
         [system] * len(positions), dtype=dtype, plan=parse_plan(plan, "cpu")
     )
     found = force_field(positions)
-    energy = np.abs(found.energy.double().numpy() - case.energy)
-    return Error(
-        energy=float(energy.max()),
-        relative_energy=float((energy / np.maximum(1.0, np.abs(case.energy))).max()),
-        forces=relative(found.forces.double().numpy(), case.forces),
-    )
+    return found.energy.double().numpy(), found.forces.double().numpy()
 
 
-def relative(found: np.ndarray, expected: np.ndarray) -> float:
-    """Return |found - expected| / |expected|."""
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+def worst_frame(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the largest |found - expected| / |expected| of a frame, [frames, beads, 3]."""
+    error = np.linalg.norm(found - expected, axis=(1, 2))
+    # A frame of beads too far apart to see each other has no forces to speak of.
+    size = np.maximum(np.linalg.norm(expected, axis=(1, 2)), 1e-3)
+    return float((error / size).max())
