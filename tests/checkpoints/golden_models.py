@@ -32,7 +32,8 @@ CHECKPOINTS = {
 class Case:
     """One molecule of one model: positions [frames, beads, 3], energies and forces, float64.
 
-    `float32` holds forces of the network alone by the original code in float32.
+    `float32` holds forces of the network alone by the original code in float32, `labels` what kind
+    of conformation a frame is.
     """
 
     model: str
@@ -43,6 +44,12 @@ class Case:
     forces: np.ndarray
     network_forces: np.ndarray
     float32: np.ndarray
+    labels: np.ndarray
+
+    def some(self, frames: np.ndarray | slice) -> Case:
+        """Return the same molecule with some of its frames."""
+        arrays = ("positions", "energy", "forces", "network_forces", "float32", "labels")
+        return replace(self, **{name: getattr(self, name)[frames] for name in arrays})
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ def cases(golden: Path, name: str) -> Iterator[Case]:
                 name, system, protein, data[f"{system}_pos"],
                 data[f"{system}_energy_total"], data[f"{system}_forces_total"],
                 data[f"{system}_forces_net"], data[f"{system}_forces_net_float32"],
+                data[f"{system}_label"],
             )  # fmt: skip
     elif name == "mlcg CLN CA":
         data = dict(np.load(golden / "mlcg_schnet_cln_ca.npz"))
@@ -87,7 +95,7 @@ def cases(golden: Path, name: str) -> Iterator[Case]:
         assert protein is not None
         yield Case(
             name, "chignolin", protein, data["pos"], data["energy_total"], data["forces_total"],
-            data["forces_SchNet"], data["forces_SchNet_float32"],
+            data["forces_SchNet"], data["forces_SchNet_float32"], data["label"],
         )  # fmt: skip
     else:
         kind = {"mlcg exp-normal": "expnormal", "mlcg Gaussian": "gaussian"}[name]
@@ -99,6 +107,7 @@ def cases(golden: Path, name: str) -> Iterator[Case]:
                 name, system, protein, positions,
                 data[f"{system}_energy_total_{kind}"], data[f"{system}_forces_total_{kind}"],
                 data[f"{system}_forces_{kind}"], data[f"{system}_forces_{kind}_float32"],
+                data[f"{system}_label"],
             )  # fmt: skip
 
 
