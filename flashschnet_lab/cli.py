@@ -19,6 +19,7 @@ from flashschnet_lab.cli_choices import (
     renames,
 )
 from flashschnet_lab.cli_fetch import fetch
+from flashschnet_lab.cli_models import export_model, import_
 from flashschnet_lab.errors import UserError
 
 app = typer.Typer(
@@ -48,9 +49,10 @@ def simulate(
             "else a structure-based one."
         ),
     ] = None,
-    mapping: Annotated[Mapping, typer.Option(help="Beads of --pdb and --sequence.")] = (
-        Mapping.five_bead
-    ),
+    mapping: Annotated[
+        Optional[Mapping],  # noqa: UP045
+        typer.Option(help="Beads of --pdb and --sequence. Default: the model's, else five_bead."),
+    ] = None,
     rename: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(help="Treat a residue as another, LRT=LYS; may be repeated."),
@@ -113,7 +115,7 @@ def simulate(
         sequence=sequence,
         shape=shape.value,
         model=model,
-        mapping=mapping.value,
+        mapping=None if mapping is None else mapping.value,
         rename=renames(rename or []),
         incomplete="drop" if drop_incomplete else "error",
         replicas=replicas,
@@ -174,6 +176,8 @@ def export(
 
 app.command()(bench)
 app.command()(fetch)
+app.command(name="import")(import_)
+app.command(name="export-model")(export_model)
 
 
 @app.command()
@@ -282,7 +286,10 @@ def compile_(
         Optional[str], typer.Option(help="Protein of the library to verify on.")  # noqa: UP045
     ] = None,
     pdb: Annotated[Optional[Path], typer.Option(help="PDB or mmCIF file to verify on.")] = None,  # noqa: UP045
-    mapping: Annotated[Mapping, typer.Option(help="Beads of --pdb.")] = Mapping.five_bead,
+    mapping: Annotated[
+        Optional[Mapping],  # noqa: UP045
+        typer.Option(help="Beads of --pdb. Default: the model's, else five_bead."),
+    ] = None,
 ) -> None:
     """Make tables of a model's filters, verify them, and write them next to the model.
 
@@ -298,7 +305,8 @@ def compile_(
     if protein is not None and pdb is not None:
         raise UserError("give either --protein or --pdb, not both")
     classes = list(CLASSES) if class_ is TableClass.all else [class_.value]
-    compile_command(model, classes, protein if pdb is None else pdb, mapping.value)
+    beads = None if mapping is None else mapping.value
+    compile_command(model, classes, protein if pdb is None else pdb, beads)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from flashschnet_kernels.plan import KernelPlan
 from flashschnet_lab.checkpoints.hub import is_on_hub
-from flashschnet_lab.checkpoints.native import load_model
+from flashschnet_lab.checkpoints.native import STRUCTURE, load_model
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_sequence, load_system, trained_model
 from flashschnet_lab.proteins.library import embedded_like, embedded_names, embedded_protein
@@ -31,7 +31,7 @@ def simulation_command(
     sequence: str | None,
     shape: str,
     model: Path | None,
-    mapping: str,
+    mapping: str | None,
     rename: dict[str, str],
     incomplete: str,
     replicas: int,
@@ -94,15 +94,16 @@ def list_proteins() -> None:
 
 
 def compile_command(
-    folder: Path, classes: list[str], which: str | Path | None, mapping: str = "five_bead"
+    folder: Path, classes: list[str], which: str | Path | None, mapping: str | None = None
 ) -> None:
     """Write the tables of a model's filters next to it and show what was chosen.
 
     Args:
         folder: of the model.
         classes: precision classes.
-        which: library name or structure file to verify on; default the model's own protein.
-        mapping: of a structure file.
+        which: library name or structure file to verify on; default the model's own protein, of the
+            library or with the model.
+        mapping: of a structure file; default the model's.
 
     Raises:
         UserError: see `compiling.compile_model`, or no protein is named and none is known.
@@ -118,6 +119,8 @@ def compile_command(
             "they are first needed, or copy the model folder here and compile that"
         )
     console, model = Console(), load_model(folder)
+    if which is None and (folder / STRUCTURE).is_file():
+        which = folder / STRUCTURE
     if which is None:
         own = embedded_like(model.only_for) if model.only_for else None
         if own is None:

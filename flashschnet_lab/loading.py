@@ -10,15 +10,18 @@ from flashschnet_lab.paths import data_folder
 from flashschnet_lab.potentials.prior_table import PriorTable, load_prior_table
 from flashschnet_lab.potentials.structure_based import DEFAULT_DEPTH, native_contacts
 from flashschnet_lab.proteins.library import embedded_like, embedded_names, embedded_protein
-from flashschnet_lab.proteins.protein import Protein
+from flashschnet_lab.proteins.protein import Protein, c_alpha_chain
+from flashschnet_lab.proteins.residues import CA_ONLY, FIVE_BEAD
 from flashschnet_lab.system import Model, System
+
+DEFAULT_MAPPING = FIVE_BEAD
 
 
 def load_system(
     which: str | Path | Protein,
     model: str | Path | Model | None = None,
     *,
-    mapping: str = "five_bead",
+    mapping: str | None = None,
     rename: dict[str, str] | None = None,
     incomplete: str = "error",
 ) -> System:
@@ -31,15 +34,18 @@ def load_system(
             `Model`. Default: the trained network that comes with the package if there is one for
             this molecule, else the structure-based potential of the structure (the name of the
             model says so).
-        mapping: for files: "five_bead" or "ca" (the proteins of the library have five beads).
+        mapping: for files: "five_bead" or "ca"; default that of the model, else five beads. (The
+            proteins of the library have five; a model of C-alpha beads takes their C-alpha.)
         rename: for files: residues to treat as others, {"LRT": "LYS"}.
         incomplete: for files: what to do with residues that lack an atom, "error" or "drop".
 
     Raises:
         UserError: an unknown name or file, or a model that does not fit the protein.
     """
-    protein, reference = _protein(which, mapping, rename, incomplete)
-    chosen = _given(model) or trained_model(protein) or structure_based_model(reference)
+    given = _given(model)
+    implied = "" if given is None else given.mapping
+    protein, reference = _protein(which, mapping, implied, rename, incomplete)
+    chosen = given or trained_model(protein) or structure_based_model(reference)
     return System(protein, chosen, reference.positions)
 
 
@@ -81,7 +87,7 @@ def load_sequence(
     model: str | Path | Model | None = None,
     *,
     shape: str = "extended",
-    mapping: str = "five_bead",
+    mapping: str | None = None,
 ) -> System:
     """Return a chain built from its sequence with the model that moves it.
 
@@ -90,15 +96,17 @@ def load_sequence(
         model: as for `load_system`; default the trained network that comes with the package if
             there is one for this sequence, else priors alone.
         shape: "extended" or "helix".
-        mapping: "five_bead" or "ca".
+        mapping: "five_bead" or "ca"; default that of the model, else five beads.
 
     Raises:
         UserError: an unknown letter or shape, or a model that does not fit.
     """
     from flashschnet_lab.proteins.builder import build_chain
 
-    protein = build_chain(sequence, shape, mapping)
-    chosen = _given(model) or trained_model(protein) or priors_only_model(protein)
+    given = _given(model)
+    implied = DEFAULT_MAPPING if given is None or not given.mapping else given.mapping
+    protein = build_chain(sequence, shape, mapping or implied)
+    chosen = given or trained_model(protein) or priors_only_model(protein)
     known = embedded_like(protein.fingerprint())
     native = None if known is None else known.protein.positions
     return System(protein, chosen, native)
@@ -114,20 +122,31 @@ def _given(model: str | Path | Model | None) -> Model | None:
 
 
 def _protein(
-    which: str | Path | Protein, mapping: str, rename: dict[str, str] | None, incomplete: str
+    which: str | Path | Protein,
+    mapping: str | None,
+    implied: str,
+    rename: dict[str, str] | None,
+    incomplete: str,
 ) -> tuple[Protein, Protein]:
-    """Return the protein where it starts and where its reference is."""
+    """Return the protein where it starts and where its reference is.
+
+    `mapping` is what was asked for, `implied` that of the model, or "".
+    """
     if isinstance(which, Protein):
         return which, which
+    mapping = mapping or implied or DEFAULT_MAPPING
     if str(which).lower() in embedded_names():
         embedded = embedded_protein(str(which))
+        start = embedded.starts[0] if len(embedded.starts) else embedded.protein.positions
+        started = embedded.protein.with_positions(start)
+        if mapping == implied == CA_ONLY:
+            return c_alpha_chain(started), c_alpha_chain(embedded.protein)
         if mapping != embedded.protein.mapping:
             raise UserError(
                 f"{which} of the library has the mapping {embedded.protein.mapping}, not "
                 f"{mapping}; for another mapping give a structure file"
             )
-        start = embedded.starts[0] if len(embedded.starts) else embedded.protein.positions
-        return embedded.protein.with_positions(start), embedded.protein
+        return started, embedded.protein
     from flashschnet_lab.proteins.mapping import read_protein
 
     path = Path(which)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +19,13 @@ from flashschnet_kernels.quantization.calibration import calibrate
 from flashschnet_kernels.quantization.linear import quantize_linear_layers
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.potentials.batch import Batch
+from flashschnet_lab.potentials.bead_rows import BeadRows
 from flashschnet_lab.potentials.prior_table import PriorTable
 from flashschnet_lab.potentials.priors import Priors
 from flashschnet_lab.potentials.schnet import SchNet
 from flashschnet_lab.potentials.structure_based import Contacts, StructureBased
 from flashschnet_lab.potentials.sum import ForceField
-from flashschnet_lab.proteins.protein import Protein
+from flashschnet_lab.proteins.protein import Protein, check_mapping
 
 if TYPE_CHECKING:
     from flashschnet_kernels.filter_table.table import FilterTable
@@ -32,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 CALIBRATION_BEADS = 300
 CALIBRATION_COPIES = 2
-NETWORK_TYPES = ("five_bead", "per_bead")
+NETWORK_TYPES = ("five_bead", "per_bead", "by_residue")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,10 +46,14 @@ class Model:
         prior: table of the classical terms, or None.
         network: SchNet in float32, or None.
         network_types: "five_bead": rows of the embedding are the bead types; "per_bead": each bead
-            of the one protein has a row of its own (bead index).
+            of the one protein has a row of its own (bead index); "by_residue": `rows` says them.
         contacts: the structure-based potential, or None.
         only_for: fingerprint of the only protein that the model describes, or "".
         folder: that the model was read from, where tables of its filters may lie, or None.
+        rows: row of the embedding by names of residues and beads, for "by_residue" alone.
+        mapping: the only mapping that the model describes, or "" for any.
+        masses: of beads by name, {"CA": 12.0} in dalton, where the model was made for others than
+            ours, or None. Every bead of its proteins must be named.
         digest: SHA-256 over all numbers; receipts and restarts compare it.
     """
 
@@ -58,6 +64,9 @@ class Model:
     contacts: Contacts | None = None
     only_for: str = ""
     folder: Path | None = None
+    rows: BeadRows | None = None
+    mapping: str = ""
+    masses: dict[str, float] | None = None
 
     def __post_init__(self) -> None:
         if self.network_types not in NETWORK_TYPES:
@@ -65,10 +74,14 @@ class Model:
                 f"network_types {self.network_types!r} is unknown; known: "
                 f"{', '.join(NETWORK_TYPES)}"
             )
+        if (self.rows is not None) != (self.network_types == "by_residue"):
+            raise UserError('network_types "by_residue" needs rows by residue, and only that does')
+        if self.mapping:
+            check_mapping(self.mapping)
 
     @property
     def digest(self) -> str:
-        """SHA-256 over priors, weights and contacts."""
+        """SHA-256 over priors, weights, contacts, and how they meet a protein."""
         sha = hashlib.sha256(self.network_types.encode())
         if self.prior is not None:
             sha.update(self.prior.to_json().encode())
@@ -79,6 +92,11 @@ class Model:
         if self.contacts is not None:
             for array in (self.contacts.pairs, self.contacts.r0, self.contacts.depth):
                 sha.update(np.ascontiguousarray(array).tobytes())
+        # Only what is there, so that models without have the digest that they always had.
+        said = {"rows": self.rows and self.rows.to_dict(), "masses": self.masses}
+        for name, value in said.items():
+            if value is not None:
+                sha.update(name.encode() + json.dumps(value, sort_keys=True).encode())
         return sha.hexdigest()
 
 
@@ -87,7 +105,8 @@ class System:
     """A protein (with its starting conformation) and the model that moves it.
 
     Attributes:
-        protein: beads, topology and positions in angstrom.
+        protein: beads, topology and positions in angstrom; its masses are those of the model where
+            that has its own.
         model: priors and network or teacher.
         reference: [beads, 3] native conformation for RMSD, in angstrom, or None if unknown.
     """
@@ -103,6 +122,15 @@ class System:
                 f"model {model.name} was made for one other protein, not for {protein.name} "
                 f"({protein.beads} beads); make one with: flashschnet distil FILE.pdb"
             )
+        if model.mapping and model.mapping != protein.mapping:
+            raise UserError(
+                f"model {model.name} is for proteins with the mapping {model.mapping}, but "
+                f"{protein.name} has {protein.mapping}; read it with --mapping {model.mapping}"
+            )
+        if model.rows is not None:
+            model.rows.of(protein, model.name)  # a residue without a row is found here
+        if model.masses is not None:
+            object.__setattr__(self, "protein", replace(protein, masses=_masses(model, protein)))
 
     @property
     def name(self) -> str:
@@ -234,8 +262,12 @@ def embedding_rows(system: System) -> np.ndarray:
     """
     protein, network = system.protein, system.model.network
     assert network is not None
-    per_bead = system.model.network_types == "per_bead"
-    types = np.arange(protein.beads) if per_bead else protein.bead_types
+    if system.model.rows is not None:
+        types = system.model.rows.of(protein, system.model.name)
+    elif system.model.network_types == "per_bead":
+        types = np.arange(protein.beads)
+    else:
+        types = protein.bead_types
     if types.max() >= network.shape.types:
         bead = int(types.argmax())
         raise UserError(
@@ -244,6 +276,16 @@ def embedding_rows(system: System) -> np.ndarray:
             "was made for this protein"
         )
     return types
+
+
+def _masses(model: Model, protein: Protein) -> np.ndarray:
+    """Return the masses that a model gives the beads of a protein, [beads] in dalton."""
+    masses = model.masses or {}
+    if missing := sorted(set(protein.bead_names) - masses.keys()):
+        raise UserError(
+            f"model {model.name} has no mass for beads {', '.join(missing)} of {protein.name}"
+        )
+    return np.array([masses[name] for name in protein.bead_names])
 
 
 def _table(system: System, plan: KernelPlan) -> FilterTable | None:

@@ -1,12 +1,14 @@
 """Model folders: weights as safetensors, everything else as JSON, every file with its SHA-256.
 
     model.json            format, name, shape, bead types, the protein it is for, units, provenance,
-                          training and errors, SHA-256 of the other files
+                          training and errors, SHA-256 of the other files; in format 2 also rows of
+                          the embedding by residue, mapping and masses, where the model has them
     network.safetensors   weights of the SchNet, float32
     prior.json            table of the classical terms
     contacts.safetensors  native contacts (structure-based models only)
     filters-*.safetensors tables of filters, if `flashschnet compile` made them; each has a digest
     training.png          training curve (distilled models)
+    structure.pdb         the molecule that came with the model (some imported models)
     MODEL_CARD.md         for people
 
 No file can run code when it is read.
@@ -22,17 +24,26 @@ import torch
 
 from flashschnet_lab.checkpoints.hub import fetch_model, is_on_hub
 from flashschnet_lab.errors import UserError
-from flashschnet_lab.potentials.prior_table import load_prior_table
+from flashschnet_lab.potentials.bead_rows import BeadRows
+from flashschnet_lab.potentials.prior_table import PriorRules, load_prior_table
 from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
 from flashschnet_lab.potentials.structure_based import Contacts
-from flashschnet_lab.system import Model
+from flashschnet_lab.system import NETWORK_TYPES, Model
 
-FORMAT = 1
+FORMAT = 2
+"""The newest format. A model that format 1 describes in full is written in that one; others would
+give wrong energies in a version that knows only format 1."""
 UNITS = {"length": "angstrom", "energy": "kcal/mol"}
 NETWORK, PRIOR, CONTACTS = "network.safetensors", "prior.json", "contacts.safetensors"
+STRUCTURE = "structure.pdb"
+"""The molecule that an imported model came with, if it did: for people and for verification."""
 TABLES = "filters-*.safetensors"
 """Pattern of tables of filters (see `checkpoints.filter_table`); they can be made anew."""
-NETWORK_TYPES = ("five_bead", "per_bead")
+SHAPE_OF_FORMAT_1 = frozenset(
+    "types hidden channels blocks radial_functions radial_basis cutoff output_widths".split()
+)
+OWN = ("rows", "mapping", "masses")
+"""What only some models have (format 2)."""
 KEYS = ("format", "name", "shape", "network_types", "only_for", "units", "sha256")
 """What every `model.json` holds; other keys are for people."""
 
@@ -50,8 +61,8 @@ def save_model(model: Model, folder: Path, information: dict[str, object] | None
     """
     from safetensors.torch import save
 
-    information = information or {}
-    if taken := information.keys() & set(KEYS):
+    information, own = information or {}, _own(model)
+    if taken := information.keys() & {*KEYS, *OWN}:
         raise ValueError(f"information cannot hold {', '.join(sorted(taken))}: the format does")
     folder.mkdir(parents=True, exist_ok=True)
     for path in (folder / NETWORK, folder / PRIOR, folder / CONTACTS, *folder.glob(TABLES)):
@@ -70,11 +81,12 @@ def save_model(model: Model, folder: Path, information: dict[str, object] | None
         (folder / CONTACTS).write_bytes(save(arrays))
         written.append(CONTACTS)
     description = {
-        "format": FORMAT,
+        "format": format_of(model),
         "name": model.name,
         "shape": model.network.shape.to_dict() if model.network is not None else None,
         "network_types": model.network_types,
         "only_for": model.only_for,
+        **own,
         "units": UNITS,
         **information,
         "sha256": {name: sha256_of(folder / name) for name in written},
@@ -115,15 +127,19 @@ def load_model(folder: str | Path) -> Model:
             f"{', '.join(NETWORK_TYPES)}"
         )
     prior = load_prior_table(folder / PRIOR) if PRIOR in names else None
-    network, contacts = None, None
+    network, contacts, rows = None, None, None
     try:
+        if description.get("rows") is not None:
+            rows = BeadRows.from_dict(description["rows"])
         if NETWORK in names:
             network = SchNet(SchNetShape.from_dict(description["shape"]))
             network.load_state_dict(load_file(folder / NETWORK))
         if CONTACTS in names:
             arrays = load_file(folder / CONTACTS)
             contacts = Contacts(**{k: v.numpy() for k, v in arrays.items()})
-    except (RuntimeError, SafetensorError, TypeError, KeyError, ValueError) as error:
+    except (
+        RuntimeError, SafetensorError, TypeError, KeyError, ValueError, AttributeError
+    ) as error:  # fmt: skip
         raise UserError(f"the weights in {folder} do not fit its model.json: {error}") from error
     return Model(
         name=description["name"],
@@ -133,7 +149,28 @@ def load_model(folder: str | Path) -> Model:
         contacts=contacts,
         only_for=description["only_for"],
         folder=folder,
+        rows=rows,
+        mapping=description.get("mapping", ""),
+        masses=description.get("masses"),
     )
+
+
+def format_of(model: Model) -> int:
+    """Return the lowest format that says everything about a model."""
+    old_prior = model.prior is None or model.prior.rules == PriorRules()
+    shape = {} if model.network is None else model.network.shape.to_dict()
+    old_shape = shape.keys() <= SHAPE_OF_FORMAT_1
+    return 1 if old_prior and old_shape and not _own(model) else 2
+
+
+def _own(model: Model) -> dict[str, object]:
+    """Return what only some models have, as `model.json` says it."""
+    said = {
+        "rows": None if model.rows is None else model.rows.to_dict(),
+        "mapping": model.mapping or None,
+        "masses": model.masses,
+    }
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def read_description(folder: Path) -> dict:

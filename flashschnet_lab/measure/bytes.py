@@ -155,16 +155,16 @@ def sizes_of(system: System, replicas: int, directed_edges: int) -> Sizes:
         replicas: copies.
         directed_edges: of one copy, within the cutoff of the network.
     """
-    topology, model = system.protein.topology, system.model
-    has_prior = model.prior is not None
+    protein, model = system.protein, system.model
+    counts = {} if model.prior is None else model.prior.rules.counts(protein)
     return Sizes(
         beads=system.protein.beads,
         directed_edges=directed_edges,
         replicas=replicas,
-        bonds=len(topology.bonds) * has_prior,
-        angles=len(topology.angles) * has_prior,
-        dihedrals=len(topology.dihedrals) * has_prior,
-        repulsion=len(topology.repulsion) * has_prior,
+        bonds=counts.get("bonds", 0),
+        angles=counts.get("angles", 0),
+        dihedrals=counts.get("dihedrals", 0),
+        repulsion=counts.get("repulsion", 0),
         contacts=0 if model.contacts is None else len(model.contacts.pairs),
     )
 

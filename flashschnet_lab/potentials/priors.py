@@ -20,7 +20,6 @@ from flashschnet_lab.errors import UserError
 from flashschnet_lab.potentials.batch import Batch, sum_per_molecule
 from flashschnet_lab.potentials.prior_table import PriorTable
 from flashschnet_lab.proteins.protein import Protein
-from flashschnet_lab.proteins.topology import excluded_pairs
 
 BONDED = ("bonds", "angles", "dihedrals")
 FAMILIES = (*BONDED, "repulsion")
@@ -40,18 +39,22 @@ class Priors(nn.Module):
     def __init__(self, table: PriorTable, proteins: Sequence[Protein]) -> None:
         super().__init__()
         batch = Batch(tuple(p.beads for p in proteins))
+        self._rules = table.rules
         self._different = list({id(p): p for p in proteins}.values())
         place = {id(p): number for number, p in enumerate(self._different)}
         self.batch = batch
         self._kind_of = tuple(place[id(p)] for p in proteins)
         self._sigma = torch.from_numpy(np.array(table.sigma, dtype=np.float64))
+        if "repulsion" not in table.rules.families:  # kernels visit all pairs
+            self._sigma = torch.zeros_like(self._sigma)
         # The pairs of all replicas are many: they are listed when the reference first needs them.
         self._pairs: tuple[Tensor, Tensor] | None = None
         self._layout: PriorsLayout | None = None
         self._resolved = [_resolve(table, p) for p in self._different]
         per_molecule = [self._resolved[kind] for kind in self._kind_of]
         self.counts = {f: [len(r[f][0]) for r in per_molecule] for f in BONDED}
-        self.counts["repulsion"] = [len(p.topology.repulsion) for p in proteins]
+        repulsion = [len(table.rules.repulsion(p)) for p in self._different]
+        self.counts["repulsion"] = [repulsion[kind] for kind in self._kind_of]
         for family in BONDED:
             index = batch.lay_out([torch.from_numpy(r[family][0]) for r in per_molecule])
             values = np.concatenate([r[family][1] for r in per_molecule])
@@ -136,8 +139,8 @@ class Priors(nn.Module):
         ):
             kinds = [
                 Kind(
-                    types=torch.from_numpy(protein.bead_types),
-                    excluded=torch.from_numpy(_excluded(protein)),
+                    types=torch.from_numpy(self._rules.bead_types(protein)),
+                    excluded=torch.from_numpy(self._rules.excluded(protein)),
                     terms={
                         family: KindTerms(*(torch.from_numpy(part) for part in found[family][:2]))
                         for family in BONDED
@@ -173,8 +176,8 @@ class Priors(nn.Module):
         """Return the repelling pairs [pairs, 2] of the batch and their ranges [pairs]."""
         kept = self._pairs
         if kept is None or kept[1].dtype != positions.dtype or kept[1].device != positions.device:
-            pairs = [torch.from_numpy(p.topology.repulsion) for p in self._different]
-            types = [torch.from_numpy(p.bead_types) for p in self._different]
+            pairs = [torch.from_numpy(self._rules.repulsion(p)) for p in self._different]
+            types = [torch.from_numpy(self._rules.bead_types(p)) for p in self._different]
             ranges = [
                 self._sigma[own[of[:, 0]], own[of[:, 1]]]
                 for of, own in zip(pairs, types, strict=True)
@@ -211,37 +214,27 @@ def _resolve(
     table: PriorTable, protein: Protein
 ) -> dict[str, tuple[np.ndarray, np.ndarray, Sequence[str]]]:
     """Return, per family, bead indices, parameters and term names of one molecule."""
-    topology = protein.topology
-    bonded = {
-        "bonds": (topology.bonds, topology.bond_terms),
-        "angles": (topology.angles, topology.angle_terms),
-        "dihedrals": (topology.dihedrals, topology.dihedral_terms),
-    }
-    resolved: dict[str, tuple[np.ndarray, np.ndarray, Sequence[str]]] = {
-        family: (index, table.rows(family, protein, index, names), names)
-        for family, (index, names) in bonded.items()
-    }
+    resolved: dict[str, tuple[np.ndarray, np.ndarray, Sequence[str]]] = {}
+    for family in BONDED:
+        index, names = table.rules.terms(family, protein)
+        resolved[family] = (index, table.rows(family, protein, index, names), names)
     _check_ranges(table, protein)
     return resolved
 
 
 def _check_ranges(table: PriorTable, protein: Protein) -> None:
     """Refuse a protein with a repelling pair that the table has no range for."""
-    present = np.unique(protein.bead_types)
+    if "repulsion" not in table.rules.families:
+        return
+    types = table.rules.bead_types(protein)
+    present = np.unique(types)
     if np.all(table.sigma[np.ix_(present, present)] > 0.0):
         return
-    pairs = protein.topology.repulsion
-    sigma = table.sigma[protein.bead_types[pairs[:, 0]], protein.bead_types[pairs[:, 1]]]
+    pairs = table.rules.repulsion(protein)
+    sigma = table.sigma[types[pairs[:, 0]], types[pairs[:, 1]]]
     if not np.all(sigma > 0.0):
         i, j = pairs[int(np.argmin(sigma))]
         raise UserError(
             f"the prior has no repulsion range for {protein.label(int(i))} with "
             f"{protein.label(int(j))}; use a prior table that covers {protein.mapping} proteins"
         )
-
-
-def _excluded(protein: Protein) -> np.ndarray:
-    """Return the pairs of beads that do not repel each other, [pairs, 2]."""
-    names = [residue.name for residue in protein.residues]
-    segments = [residue.segment for residue in protein.residues]
-    return excluded_pairs(names, segments, protein.mapping)

@@ -83,10 +83,16 @@ def write_embedded(
         "title": title,
         "mapping": protein.mapping,
         "origin": origin,
-        "residues": [[*astuple(residue)] for residue in protein.residues],
+        "residues": [_row(residue) for residue in protein.residues],
         "reference": np.round(protein.positions, 3).tolist(),
         "starts": np.round(np.asarray(starts, dtype=np.float64), 3).tolist(),
     }
     lines = [f' "{key}": {json.dumps(value)}' for key, value in values.items()]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+
+
+def _row(residue: Residue) -> list:
+    """Return a residue as the file has it: a name of its own only where there is one."""
+    *row, own_name = astuple(residue)
+    return [*row, own_name] if own_name else row

@@ -25,6 +25,7 @@ from flashschnet_lab.proteins.residues import (
     STANDARD_NAMES,
     WATERS,
     bead_names,
+    modified_name,
     standard_name,
 )
 from flashschnet_lab.proteins.structure_file import FileResidue, read_residues, structure_stem
@@ -52,7 +53,8 @@ def read_protein(
 
     The first model is read. Water, ions, ligands, caps and nucleic acids are left out; of alternate
     locations the one with the highest occupancy is kept; protonation states and modified amino
-    acids become the standard ones. A chain is cut where C and N of neighbours are more than 2 A
+    acids become the standard ones (`Residue.own_name` keeps what the file calls them, unless
+    `rename` says what they are). A chain is cut where C and N of neighbours are more than 2 A
     apart. Positions stay where the file has them.
 
     Args:
@@ -95,7 +97,14 @@ def read_protein(
     report += note
 
     residues = [
-        Residue(standard, residue.number, residue.insertion, residue.chain, segment)
+        Residue(
+            standard,
+            residue.number,
+            residue.insertion,
+            residue.chain,
+            segment,
+            "" if residue.name in (rename or {}) else modified_name(residue.name),
+        )
         for (residue, standard), segment in zip(kept, segments, strict=True)
     ]
     positions = np.array(

@@ -105,7 +105,7 @@ def _pdb_heads(protein: Protein, path: str | Path) -> list[tuple[str, str, bool]
             or protein.residues[protein.residue_of_bead[next_bead]].segment != residue.segment
         )
         head = (
-            f"{(bead + 1) % 100000:5d}  {name:<3} {residue.name:>3} "
+            f"{(bead + 1) % 100000:5d}  {name:<3} {residue.own_name or residue.name:>3} "
             f"{letters[residue.chain]}{residue.number:4d}{residue.insertion or ' ':1}   "
         )
         heads.append((head, name[0], is_end))

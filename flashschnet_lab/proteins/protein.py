@@ -12,6 +12,7 @@ import numpy as np
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.proteins.residues import (
     BEAD_MASSES,
+    CA_ONLY,
     MAPPINGS,
     ONE_LETTER,
     bead_names,
@@ -30,6 +31,8 @@ class Residue:
         insertion: insertion code of the structure file, or "".
         chain: chain identifier, "A".
         segment: the continuous piece of chain; no bond, angle or dihedral joins two segments.
+        own_name: of a modified amino acid, as the file calls it ("NLE"), or "". Its bead type is
+            that of `name`, which stands for it; a model may have a row of its own for it.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Residue:
     insertion: str
     chain: str
     segment: int
+    own_name: str = ""
 
     def label(self) -> str:
         """Return the residue as messages call it, "A:TYR 2"."""
@@ -111,6 +115,14 @@ class Protein:
             "beads": [*zip(self.bead_names, self.bead_types.tolist(), strict=True)],
         }
         return hashlib.sha256(json.dumps(identity).encode()).hexdigest()
+
+
+def c_alpha_chain(protein: Protein) -> Protein:
+    """Return the same chain with its C-alpha beads alone, where they are."""
+    alpha = [bead for bead, name in enumerate(protein.bead_names) if name == "CA"]
+    return make_protein(
+        protein.name, CA_ONLY, protein.residues, protein.positions[alpha], protein.report
+    )
 
 
 def check_mapping(mapping: str) -> None:

@@ -68,6 +68,13 @@ STANDARD_NAMES = {
 }
 """Variants and modified amino acids, by the standard amino acid whose bead stands for them."""
 
+_MODIFIED_NAMES = frozenset(alias for aliases in _MODIFIED.values() for alias in aliases.split())
+
+PROTONATION_STATES = {
+    alias: standard for standard, aliases in _VARIANTS.items() for alias in aliases.split()
+}
+"""Protonation states and disulfides, by the amino acid that they are."""
+
 WATERS = frozenset("HOH WAT H2O DOD TIP TIP3 TIP4 TIP5 TP3 T3P T4P SOL SPC OPC".split())
 CAPS = frozenset("ACE NME NMA NH2 NHE FOR".split())
 NUCLEOTIDES = frozenset("A C G U I DA DC DG DT DU DI RA RC RG RU DA5 DC5 DG5 DT5".split()) | {
@@ -88,6 +95,18 @@ def standard_name(name: str) -> str | None:
     if len(name) == 4 and name[0] in "NC":
         return standard_name(name[1:])
     return None
+
+
+def modified_name(name: str) -> str:
+    """Return a residue name of a file if it is a modified amino acid's ("NLE", "NNLE"), or "".
+
+    Protonation states are no modifications: they are the amino acid itself.
+    """
+    if name in _MODIFIED_NAMES:
+        return name
+    if len(name) == 4 and name[0] in "NC" and name not in STANDARD_NAMES:
+        return modified_name(name[1:])
+    return ""
 
 
 def bead_names(residue: str, mapping: str) -> tuple[str, ...]:

@@ -19,10 +19,12 @@ import numpy as np
 
 from flashschnet_lab.proteins.residues import CA_ONLY, bead_names
 
+CA_SEPARATION = 3
+"""C-alpha beads of one segment closer than so many residues do not repel."""
+
 _Row = tuple[str, tuple[int, ...]]
 
 _MIN_BONDS = 5  # five-bead: beads closer than this along the bonds do not repel
-_MIN_CA_SEPARATION = 3  # CA only: the same, in residues
 _BONDS_TO_C = {"N": 2, "CA": 1, "CB": 2, "C": 0, "O": 1}  # to the C of the bead's own residue
 _BONDS_FROM_N = {"N": 0, "CA": 1, "CB": 2, "C": 2, "O": 3}  # from the N of the bead's own residue
 _BONDS_PER_RESIDUE = 3  # N-CA, CA-C and the peptide bond to the next residue
@@ -86,14 +88,29 @@ def build_topology(residue_names: Sequence[str], segments: Sequence[int], mappin
     )
 
 
+def repelling_pairs(
+    residue_names: Sequence[str], segments: Sequence[int], mapping: str, ca_separation: int
+) -> np.ndarray:
+    """Return the pairs of beads that repel each other, [pairs, 2] int64 with i < j, sorted.
+
+    Arguments as those of `excluded_pairs`.
+    """
+    beads = sum(len(bead_names(name, mapping)) for name in residue_names)
+    excluded = excluded_pairs(residue_names, segments, mapping, ca_separation)
+    return _all_pairs_except(beads, excluded)
+
+
 def excluded_pairs(
-    residue_names: Sequence[str], segments: Sequence[int], mapping: str
+    residue_names: Sequence[str],
+    segments: Sequence[int],
+    mapping: str,
+    ca_separation: int = CA_SEPARATION,
 ) -> np.ndarray:
     """Return the pairs of beads that do not repel each other, [pairs, 2] int64 with i < j, sorted.
 
     These are the pairs of one residue and the pairs of one segment that are closer than five bonds
-    (CA only: three residues). Their number grows with the beads, not with the beads squared: a
-    kernel that visits all pairs needs this list only.
+    (CA only: `ca_separation` residues). Their number grows with the beads, not with the beads
+    squared: a kernel that visits all pairs needs this list only.
     """
     names = [bead_names(name, mapping) for name in residue_names]
     residue = np.repeat(np.arange(len(names)), [len(beads) for beads in names])  # [beads]
@@ -102,12 +119,13 @@ def excluded_pairs(
     from_n = np.array([_BONDS_FROM_N[bead] for beads in names for bead in beads])
 
     found = []
-    for offset in range(1, min(len(residue), 3 * max(map(len, names)))):  # reaches two residues on
+    reach = max(3, ca_separation) * max(map(len, names), default=0)  # two residues on, or more
+    for offset in range(1, min(len(residue), reach)):
         i = np.arange(len(residue) - offset)
         j = i + offset
         gap = residue[j] - residue[i]
         if mapping == CA_ONLY:
-            close = gap < _MIN_CA_SEPARATION
+            close = gap < ca_separation
         else:
             path = to_c[i] + 1 + _BONDS_PER_RESIDUE * (gap - 1) + from_n[j]
             close = (gap == 0) | (path < _MIN_BONDS)

@@ -187,7 +187,10 @@ def write_protein(group: Any, protein: Protein) -> None:
         {
             "name": protein.name,
             "mapping": protein.mapping,
-            "residues": [asdict(residue) for residue in protein.residues],
+            "residues": [
+                {k: v for k, v in asdict(residue).items() if k != "own_name" or v}
+                for residue in protein.residues
+            ],
             "bead_names": list(protein.bead_names),
             "report": list(protein.report),
             "fingerprint": protein.fingerprint(),

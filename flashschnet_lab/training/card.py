@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from flashschnet_lab.checkpoints.imported_card import imported_card
 from flashschnet_lab.checkpoints.native import read_description
 
 CARD, CURVE = "MODEL_CARD.md", "training.png"
@@ -28,11 +29,13 @@ def card_text(
     """Return a model card as Markdown.
 
     Args:
-        description: contents of `model.json` of a distilled model.
+        description: contents of `model.json` of a distilled or an imported model.
         validation: contents of `validation.json`, or None before it was validated.
         teacher: contents of `teacher.json`, the same simulations with the teacher, or None.
         extended: contents of `extended.json`, extended chains that were measured apart, or None.
     """
+    if "imported_from" in description:
+        return "\n".join([*imported_card(description), *_measurements(validation, extended), ""])
     shape, settings = description["shape"], description["settings"]
     held_out, on_policy = description["errors"]["held_out"], description["errors"]["on_policy"]
     lines = [
@@ -65,20 +68,24 @@ def card_text(
         "",
         "![training curve](training.png)",
         "",
-        "## What it does",
+        *_measurements(validation, extended),
     ]
-    if validation is None and extended is None:
-        lines.append(
-            "Not validated yet: `flashschnet validate FOLDER`, with `--structure FILE` for a "
-            "protein of your own."
-        )
-    if validation is not None:
-        lines += _behaviour(validation)
-    if extended is not None:
-        lines += [""] * (validation is not None) + _behaviour(extended)
     if teacher is not None:
         lines += ["", "### And its teacher, for comparison", *_behaviour(teacher)]
     return "\n".join([*lines, ""])
+
+
+def _measurements(validation: dict | None, extended: dict | None) -> list[str]:
+    """Return the section on what a model does."""
+    measured = [_behaviour(each) for each in (validation, extended) if each is not None]
+    if not measured:
+        return [
+            "## What it does",
+            "Not validated yet: `flashschnet validate FOLDER`, with `--structure FILE` for a "
+            "protein of your own.",
+        ]
+    lines = measured[0] if len(measured) == 1 else [*measured[0], "", *measured[1]]
+    return ["## What it does", *lines]
 
 
 def draw_curve(curve: list, path: Path) -> None:

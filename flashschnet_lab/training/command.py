@@ -17,9 +17,9 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from flashschnet_kernels.plan import KernelPlan
 from flashschnet_lab import __version__
-from flashschnet_lab.checkpoints.native import load_model, read_description, save_model
+from flashschnet_lab.checkpoints.native import STRUCTURE, load_model, read_description, save_model
 from flashschnet_lab.errors import UserError
-from flashschnet_lab.loading import structure_based_model
+from flashschnet_lab.loading import load_system, structure_based_model
 from flashschnet_lab.potentials.structure_based import DEFAULT_DEPTH
 from flashschnet_lab.proteins.library import embedded_like, embedded_names, embedded_protein
 from flashschnet_lab.proteins.protein import Protein
@@ -177,7 +177,17 @@ def _record(folded: int, extended: int, teacher: bool) -> str:
 
 
 def _validated_protein(folder: Path, model: Model, structure: str | None) -> Protein:
-    """Return the native protein of a model: of a structure file, or of the library."""
+    """Return the native protein of a model: of a structure file, or of the library.
+
+    An imported model is measured on the structure as it is, in the model's mapping.
+    """
+    if "imported_from" in read_description(folder):
+        own = folder / STRUCTURE
+        if structure is None and not own.is_file():
+            raise UserError(f"name the structure to measure {folder} on: --structure FILE or NAME")
+        system = load_system(structure or own, model)
+        assert system.reference is not None
+        return system.protein.with_positions(system.reference)
     if structure is not None:
         return reference_protein(structure)
     known = embedded_like(model.only_for)

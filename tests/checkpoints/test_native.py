@@ -161,8 +161,8 @@ def test_a_missing_file_is_refused(folder, name):
 
 
 def test_a_newer_format_is_refused(folder):
-    edit(folder, format=2)
-    with pytest.raises(UserError, match="format 2; update flashschnet-lab"):
+    edit(folder, format=3)
+    with pytest.raises(UserError, match="format 3; update flashschnet-lab"):
         load_model(folder)
 
 
