@@ -15,6 +15,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from flashschnet_kernels.dependent_launch import wait_for_launch_before
+
 STEPS: tl.constexpr = tl.constexpr(6)
 
 
@@ -81,6 +83,7 @@ def gathered(
     column_sums,  # [row blocks * most_tiles, ROWS, WIDTH]
     incoming_count,
     incoming,  # [row blocks, candidates]
+    first_tile,  # that column sums begin with
     row,
     own,
     inside,
@@ -102,7 +105,7 @@ def gathered(
         for one in tl.static_range(STEPS):
             there = several + one < tiles
             tile = tl.load(incoming + line + several + one, mask=there, other=0)
-            at = (tile.to(tl.int64) * ROWS + own) * WIDTH
+            at = ((tile - first_tile).to(tl.int64) * ROWS + own) * WIDTH
             part = tl.load(column_sums + at[:, None] + w, mask=there[:, None], other=0.0)
             total += part.to(tl.float32)
     return total
@@ -111,8 +114,6 @@ def gathered(
 @triton.jit
 def update(
     messages,
-    at_u,
-    keep,
     matrices,
     scales,
     biases,
@@ -120,10 +121,9 @@ def update(
     WIDTH: tl.constexpr,
     PRODUCTS: tl.constexpr,
 ):
-    """Return D tanh(B m + b) + d, and leave the hidden layer at `at_u` for the backward."""
+    """Return D tanh(B m + b) + d, and the hidden layer u = tanh(B m + b)."""
     u = layer(messages, matrices, scales, 6 * block, WIDTH, PRODUCTS)
     u = tanh(u + row_of(biases, 2 * block, WIDTH))
-    tl.store(at_u, u.to(at_u.dtype.element_ty), mask=keep)
     y = layer(u, matrices, scales, 6 * block + 1, WIDTH, PRODUCTS)
     return y + row_of(biases, 2 * block + 1, WIDTH), u
 
@@ -143,6 +143,7 @@ def forward_kernel(
     molecule_end,
     incoming_count,
     incoming,
+    first_tile,
     block,
     row_blocks,
     candidates,
@@ -151,17 +152,20 @@ def forward_kernel(
     WIDTH: tl.constexpr,
     BEADS: tl.constexpr,
     PRODUCTS: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
     """From the messages of a block to the features of the next; grid (row blocks ROWS / BEADS,).
 
     u = tanh(B m + b), x <- x + D u + d, h = A x. Deterministic.
     """
     row, own, bead, inside = beads_of(first_bead, molecule_end, row_blocks, BEADS, ROWS)
+    wait_for_launch_before(DEPENDENT)
     messages = gathered(
         row_sums,
         column_sums,
         incoming_count,
         incoming,
+        first_tile,
         row,
         own,
         inside,
@@ -172,7 +176,8 @@ def forward_kernel(
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
     keep = inside[:, None]
-    y, _ = update(messages, u_out + at, keep, matrices, scales, biases, block, WIDTH, PRODUCTS)
+    y, u = update(messages, matrices, scales, biases, block, WIDTH, PRODUCTS)
+    tl.store(u_out + at, u.to(u_out.dtype.element_ty), mask=keep)  # for the backward
     x = tl.load(x_in + at, mask=keep, other=0.0) + y
     tl.store(x_out + at, x, mask=keep)
     h = layer(x, matrices, scales, 6 * block + 8, WIDTH, PRODUCTS)  # A of the next block
@@ -187,7 +192,6 @@ def turn_kernel(
     energy_out,  # [beads]
     g_x_out,  # [beads, WIDTH], dE/dx after the last block
     g_m_out,  # [beads, WIDTH], dE/dm of the last block
-    u_out,
     matrices,
     scales,
     biases,
@@ -195,6 +199,7 @@ def turn_kernel(
     molecule_end,
     incoming_count,
     incoming,
+    first_tile,
     block,
     row_blocks,
     candidates,
@@ -203,6 +208,7 @@ def turn_kernel(
     WIDTH: tl.constexpr,
     BEADS: tl.constexpr,
     PRODUCTS: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
     """From the messages of the last block to the energy and back to their gradient.
 
@@ -210,11 +216,13 @@ def turn_kernel(
     in `forward_kernel`.
     """
     row, own, bead, inside = beads_of(first_bead, molecule_end, row_blocks, BEADS, ROWS)
+    wait_for_launch_before(DEPENDENT)
     messages = gathered(
         row_sums,
         column_sums,
         incoming_count,
         incoming,
+        first_tile,
         row,
         own,
         inside,
@@ -225,7 +233,7 @@ def turn_kernel(
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
     keep = inside[:, None]
-    y, u = update(messages, u_out + at, keep, matrices, scales, biases, block, WIDTH, PRODUCTS)
+    y, u = update(messages, matrices, scales, biases, block, WIDTH, PRODUCTS)
     x = tl.load(x_in + at, mask=keep, other=0.0) + y
     first = 6 * block + 6
     e1 = layer(x, matrices, scales, first, WIDTH, PRODUCTS)
@@ -255,6 +263,7 @@ def backward_kernel(
     molecule_end,
     incoming_count,
     incoming,
+    first_tile,
     block,
     row_blocks,
     candidates,
@@ -263,17 +272,20 @@ def backward_kernel(
     WIDTH: tl.constexpr,
     BEADS: tl.constexpr,
     PRODUCTS: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
     """From dE/dh of the next block to dE/dm of this one; grid and order as in `forward_kernel`.
 
     g_x <- g_x + A^T g_h, g_m = B^T (D^T g_x (1 - u^2)).
     """
     row, own, bead, inside = beads_of(first_bead, molecule_end, row_blocks, BEADS, ROWS)
+    wait_for_launch_before(DEPENDENT)
     g_h = gathered(
         row_sums,
         column_sums,
         incoming_count,
         incoming,
+        first_tile,
         row,
         own,
         inside,
