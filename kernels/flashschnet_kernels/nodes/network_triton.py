@@ -31,6 +31,9 @@ PRODUCTS = {"float32": 3, "float16": 1}
 """Precision of bead work to 16-bit products per product."""
 BEADS = 16
 WARPS = 4
+FEW = 264
+"""Programs of the bead work, two per multiprocessor of a large GPU, up to which the first matrix is
+read early: registers are free then, and time is spent waiting."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,7 @@ class _NodeWork:
             "WIDTH": nodes.width,
             "BEADS": BEADS,
             "PRODUCTS": PRODUCTS[precision],
+            "EARLY": self._grid[0] <= FEW and PRODUCTS[precision] == 1,
             "num_warps": WARPS,
             "num_stages": 1,
             **launch_options(sums.rows.device),
@@ -216,7 +220,8 @@ def specialisations() -> list[Specialisation]:
             node_kernels.turn_kernel,
             node_kernels.backward_kernel,
         ):
-            constants = shape | {"PRODUCTS": products}
-            own = {n: (signature | kept)[n] for n in kernel.arg_names if n not in constants}
-            found.append(Specialisation(kernel, own, constants, num_warps=WARPS, num_stages=1))
+            for early in (False, True)[: 2 if products == 1 else 1]:
+                constants = shape | {"PRODUCTS": products, "EARLY": early}
+                own = {n: (signature | kept)[n] for n in kernel.arg_names if n not in constants}
+                found.append(Specialisation(kernel, own, constants, num_warps=WARPS, num_stages=1))
     return found

@@ -7,6 +7,9 @@ without leaving the chip.
 PRODUCTS 1 multiplies float16 numbers; 3 multiplies both halves of them, good to float32. Either
 way a row of inputs is first scaled by a power of two near its largest number, so that nothing
 over- or underflows, whatever the model's units are.
+
+EARLY reads the first matrix before anything that other launches write, while the launch before
+still runs. It takes 64 registers of every thread meanwhile: for a few programs, that fit anyway.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
@@ -30,19 +33,28 @@ def power_of_two(x):
 
 
 @triton.jit
-def layer(x, matrices, scales, number, WIDTH: tl.constexpr, PRODUCTS: tl.constexpr):
-    """Return x @ matrix [BEADS, WIDTH] in float32, of x [BEADS, WIDTH] of any size."""
+def matrix_at(matrices, number, half, WIDTH: tl.constexpr):
+    """Return the high half (0) or the low half (1) of a matrix [WIDTH, WIDTH] float16."""
     k, n = tl.arange(0, WIDTH)[:, None], tl.arange(0, WIDTH)[None, :]
-    at = matrices + number * (2 * WIDTH * WIDTH) + k * WIDTH + n
+    return tl.load(matrices + (2 * number + half) * (WIDTH * WIDTH) + k * WIDTH + n)
+
+
+@triton.jit
+def layer(x, matrices, scales, number, WIDTH: tl.constexpr, PRODUCTS: tl.constexpr, matrix=None):
+    """Return x @ matrix [BEADS, WIDTH] in float32, of x [BEADS, WIDTH] of any size.
+
+    `matrix` is its high half if that is at hand.
+    """
     up, down = power_of_two(tl.max(tl.abs(x), axis=1))
     x = x * down[:, None]
     high = x.to(tl.float16)
-    matrix = tl.load(at)
+    if matrix is None:
+        matrix = matrix_at(matrices, number, 0, WIDTH)
     product = tl.dot(high, matrix)
     if PRODUCTS == 3:
         low = (x - high.to(tl.float32)).to(tl.float16)
         product = tl.dot(low, matrix, acc=product)
-        product = tl.dot(high, tl.load(at + WIDTH * WIDTH), acc=product)
+        product = tl.dot(high, matrix_at(matrices, number, 1, WIDTH), acc=product)
     scale = tl.load(scales + number * WIDTH + tl.arange(0, WIDTH))
     return product * (up[:, None] * scale[None, :])
 
@@ -114,6 +126,7 @@ def gathered(
 @triton.jit
 def update(
     messages,
+    first,
     matrices,
     scales,
     biases,
@@ -121,8 +134,8 @@ def update(
     WIDTH: tl.constexpr,
     PRODUCTS: tl.constexpr,
 ):
-    """Return D tanh(B m + b) + d, and the hidden layer u = tanh(B m + b)."""
-    u = layer(messages, matrices, scales, 6 * block, WIDTH, PRODUCTS)
+    """Return D tanh(B m + b) + d, and the hidden layer u = tanh(B m + b); `first` is B."""
+    u = layer(messages, matrices, scales, 6 * block, WIDTH, PRODUCTS, first)
     u = tanh(u + row_of(biases, 2 * block, WIDTH))
     y = layer(u, matrices, scales, 6 * block + 1, WIDTH, PRODUCTS)
     return y + row_of(biases, 2 * block + 1, WIDTH), u
@@ -152,6 +165,7 @@ def forward_kernel(
     WIDTH: tl.constexpr,
     BEADS: tl.constexpr,
     PRODUCTS: tl.constexpr,
+    EARLY: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
     """From the messages of a block to the features of the next; grid (row blocks ROWS / BEADS,).
@@ -159,6 +173,7 @@ def forward_kernel(
     u = tanh(B m + b), x <- x + D u + d, h = A x. Deterministic.
     """
     row, own, bead, inside = beads_of(first_bead, molecule_end, row_blocks, BEADS, ROWS)
+    first = matrix_at(matrices, 6 * block, 0, WIDTH) if EARLY else None
     wait_for_launch_before(DEPENDENT)
     messages = gathered(
         row_sums,
@@ -176,7 +191,7 @@ def forward_kernel(
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
     keep = inside[:, None]
-    y, u = update(messages, matrices, scales, biases, block, WIDTH, PRODUCTS)
+    y, u = update(messages, first, matrices, scales, biases, block, WIDTH, PRODUCTS)
     tl.store(u_out + at, u.to(u_out.dtype.element_ty), mask=keep)  # for the backward
     x = tl.load(x_in + at, mask=keep, other=0.0) + y
     tl.store(x_out + at, x, mask=keep)
@@ -208,6 +223,7 @@ def turn_kernel(
     WIDTH: tl.constexpr,
     BEADS: tl.constexpr,
     PRODUCTS: tl.constexpr,
+    EARLY: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
     """From the messages of the last block to the energy and back to their gradient.
@@ -216,6 +232,7 @@ def turn_kernel(
     in `forward_kernel`.
     """
     row, own, bead, inside = beads_of(first_bead, molecule_end, row_blocks, BEADS, ROWS)
+    first = matrix_at(matrices, 6 * block, 0, WIDTH) if EARLY else None
     wait_for_launch_before(DEPENDENT)
     messages = gathered(
         row_sums,
@@ -233,7 +250,7 @@ def turn_kernel(
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
     keep = inside[:, None]
-    y, u = update(messages, matrices, scales, biases, block, WIDTH, PRODUCTS)
+    y, u = update(messages, first, matrices, scales, biases, block, WIDTH, PRODUCTS)
     x = tl.load(x_in + at, mask=keep, other=0.0) + y
     first = 6 * block + 6
     e1 = layer(x, matrices, scales, first, WIDTH, PRODUCTS)
@@ -272,6 +289,7 @@ def backward_kernel(
     WIDTH: tl.constexpr,
     BEADS: tl.constexpr,
     PRODUCTS: tl.constexpr,
+    EARLY: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
     """From dE/dh of the next block to dE/dm of this one; grid and order as in `forward_kernel`.
@@ -279,6 +297,7 @@ def backward_kernel(
     g_x <- g_x + A^T g_h, g_m = B^T (D^T g_x (1 - u^2)).
     """
     row, own, bead, inside = beads_of(first_bead, molecule_end, row_blocks, BEADS, ROWS)
+    first = matrix_at(matrices, 6 * block + 11, 0, WIDTH) if EARLY else None
     wait_for_launch_before(DEPENDENT)
     g_h = gathered(
         row_sums,
@@ -296,7 +315,8 @@ def backward_kernel(
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
     keep = inside[:, None]
-    g_x = layer(g_h, matrices, scales, 6 * block + 11, WIDTH, PRODUCTS)  # A of the next block
+    # The matrix is A of the next block.
+    g_x = layer(g_h, matrices, scales, 6 * block + 11, WIDTH, PRODUCTS, first)
     g_x += tl.load(g_x_at + at, mask=keep, other=0.0)
     tl.store(g_x_at + at, g_x, mask=keep)
     u = tl.load(u_in + at, mask=keep, other=0.0).to(tl.float32)
