@@ -124,7 +124,7 @@ def gathered(
 
 
 @triton.jit
-def update(
+def hidden_of(
     messages,
     first,
     matrices,
@@ -134,11 +134,16 @@ def update(
     WIDTH: tl.constexpr,
     PRODUCTS: tl.constexpr,
 ):
-    """Return D tanh(B m + b) + d, and the hidden layer u = tanh(B m + b); `first` is B."""
+    """Return u = tanh(B m + b), the hidden layer of an update; `first` is B, or None."""
     u = layer(messages, matrices, scales, 6 * block, WIDTH, PRODUCTS, first)
-    u = tanh(u + row_of(biases, 2 * block, WIDTH))
+    return tanh(u + row_of(biases, 2 * block, WIDTH))
+
+
+@triton.jit
+def update_of(u, matrices, scales, biases, block, WIDTH: tl.constexpr, PRODUCTS: tl.constexpr):
+    """Return D u + d, what an update adds to x."""
     y = layer(u, matrices, scales, 6 * block + 1, WIDTH, PRODUCTS)
-    return y + row_of(biases, 2 * block + 1, WIDTH), u
+    return y + row_of(biases, 2 * block + 1, WIDTH)
 
 
 @triton.jit
@@ -191,8 +196,9 @@ def forward_kernel(
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
     keep = inside[:, None]
-    y, u = update(messages, first, matrices, scales, biases, block, WIDTH, PRODUCTS)
+    u = hidden_of(messages, first, matrices, scales, biases, block, WIDTH, PRODUCTS)
     tl.store(u_out + at, u.to(u_out.dtype.element_ty), mask=keep)  # for the backward
+    y = update_of(u, matrices, scales, biases, block, WIDTH, PRODUCTS)
     x = tl.load(x_in + at, mask=keep, other=0.0) + y
     tl.store(x_out + at, x, mask=keep)
     h = layer(x, matrices, scales, 6 * block + 8, WIDTH, PRODUCTS)  # A of the next block
@@ -250,7 +256,8 @@ def turn_kernel(
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
     keep = inside[:, None]
-    y, u = update(messages, first, matrices, scales, biases, block, WIDTH, PRODUCTS)
+    u = hidden_of(messages, first, matrices, scales, biases, block, WIDTH, PRODUCTS)
+    y = update_of(u, matrices, scales, biases, block, WIDTH, PRODUCTS)
     x = tl.load(x_in + at, mask=keep, other=0.0) + y
     first = 6 * block + 6
     e1 = layer(x, matrices, scales, first, WIDTH, PRODUCTS)
