@@ -19,6 +19,11 @@ TYPICAL_PIECES = {"exact": 1024, "balanced": 448, "fast": 832}
 WORDS = {"exact": 4, "balanced": 4, "fast": 2}
 """Words that a kernel reads for a piece and channel."""
 
+MOST_COLUMN_BYTES = 96 * 10**6
+"""Room for the column sums of a part of a batch, about."""
+FEWEST_PROGRAMS = 4224
+"""Programs of a convolution that no part of a batch has fewer of."""
+
 _FLOAT = 4
 _NODE_BEADS = 16  # of a program of the bead work
 _MATRICES = {"forward": 3, "turn": 8, "backward": 3}
@@ -46,8 +51,12 @@ def pull(shape: SchNetShape, sizes: Sizes, plan: object, tiles: Tiling, explicit
     read = positions + list_bytes(tiles) + _FLOAT * tiles.pairs * slices
     moves = Moves(read, 0.0, (20.0 + slices) * tiles.pairs) + sums
     room = _FLOAT * tiles.pair_rooms
-    gone = room + _explicit_bytes(shape, sizes, plan, tiles) if explicit else 2 * room
-    return Stage("radial basis, backward", moves, kept=-gone, extra=positions + buffer)
+    if not explicit:
+        return Stage("radial basis, backward", moves, kept=-2 * room, extra=positions + buffer)
+    whole = _explicit_bytes(shape, sizes, plan, tiles)
+    freed = whole - room * slices - _FLOAT * sizes.all_beads  # all but dE/ds and the energies
+    extra = positions + buffer - freed
+    return Stage("radial basis, backward", moves, kept=-room - whole, extra=extra)
 
 
 def begin(shape: SchNetShape, sizes: Sizes, plan: object, tiles: Tiling) -> Stage:
@@ -81,7 +90,7 @@ def nodes(
     last = number == shape.blocks - 1
     if last:
         moves, on_chip = _node_moves(shape, sizes, plan, tiles, "turn", rows=(1, 2))
-        moves += Moves(written=_FLOAT * sizes.all_beads + _kept_bytes(shape, sizes, plan))
+        moves += Moves(written=_FLOAT * sizes.all_beads)
         return [Stage("output", moves, on_chip=on_chip)]
     moves, on_chip = _node_moves(shape, sizes, plan, tiles, "forward", rows=(1, 2))
     moves += Moves(written=_kept_bytes(shape, sizes, plan))
@@ -203,14 +212,25 @@ def _explicit_bytes(shape: SchNetShape, sizes: Sizes, plan: object, tiles: Tilin
     """Return the bytes of all buffers of a fused network, coordinates left out.
 
     x of the next block, h of all blocks but the first, the two gradients, the hidden layer of each
-    block, energies, partial sums, and dE/ds of every slice.
+    block but the last, energies, partial sums of the largest part of the batch, and dE/ds of every
+    slice.
     """
     width, slices = _width(shape), _slices(shape)
     row = _FLOAT * sizes.all_beads * width
     sums = _partial_bytes(plan, tiles, width, tiles.table_splits(slices), tiles.rooms)
-    hidden = shape.blocks * _kept_bytes(shape, sizes, plan)
+    parts = _parts(plan, sizes, tiles, width, slices)
+    sums *= -(-sizes.replicas // parts) / sizes.replicas
+    hidden = (shape.blocks - 1) * _kept_bytes(shape, sizes, plan)
     slopes = _FLOAT * tiles.pair_rooms * slices
     return (shape.blocks + 2) * row + hidden + _FLOAT * sizes.all_beads + sums + slopes
+
+
+def _parts(plan: object, sizes: Sizes, tiles: Tiling, width: int, slices: int) -> int:
+    """Return in how many parts a batch is worked on, so that column sums need little room."""
+    number = 2 if choice(plan, "quantization") == "fp16" else _FLOAT
+    wanted = -(-width * number * SIDE * tiles.rooms // MOST_COLUMN_BYTES)
+    fits = tiles.row_blocks * slices // FEWEST_PROGRAMS
+    return max(1, min(wanted, fits, sizes.replicas))
 
 
 def _kept_bytes(shape: SchNetShape, sizes: Sizes, plan: object) -> float:

@@ -10,7 +10,7 @@ import torch
 
 from flashschnet_kernels.plan import parse_plan
 from flashschnet_lab.loading import default_prior
-from flashschnet_lab.measure import tiling
+from flashschnet_lab.measure import table_tiles, tiling
 from flashschnet_lab.measure.bytes import predicted_peak_bytes, sizes_of, stage_costs
 from flashschnet_lab.measure.memory import _Ledger, peak_bytes
 from flashschnet_lab.measure.work import directed_edges
@@ -93,9 +93,12 @@ def test_the_peak_is_linear_in_replicas(triton_device):
 def test_tiles_are_cut_as_the_model_says(triton_device):
     from flashschnet_kernels.message_passing import triton
     from flashschnet_kernels.neighbors import tiles
+    from flashschnet_kernels.nodes import parts
 
     assert (tiles.ROWS, tiles.COLUMNS, tiles.ROOM) == (tiling.SIDE, tiling.SIDE, tiling.ROOM)
     assert triton.PROGRAMS == tiling.PROGRAMS
+    assert parts.MOST_BYTES == table_tiles.MOST_COLUMN_BYTES
+    assert parts.FEWEST_PROGRAMS == table_tiles.FEWEST_PROGRAMS
     for sequence, replicas in (("AGPWYK", 1), ("AGPWYKVLIA", 3), ("AGPWYKAGPWYKVLI", 2)):
         system = system_of(sequence, SHAPES["two blocks"])
         sizes = sizes_of(system, replicas, directed_edges(system))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from flashschnet_kernels.ahead_of_time import Specialisation
+from flashschnet_kernels.dependent_launch import ALONE, launch_options
 from flashschnet_kernels.filter_table import tile_kernels, tile_pairs
 from flashschnet_kernels.filter_table.knots import Knots
 from flashschnet_kernels.filter_table.table import CODES, WORDS, FilterTable
@@ -107,6 +108,7 @@ def launch_forward(
             sums.columns,
             *_scalars(table, block, tiles, splits),
             **_constants(table, PART),
+            **launch_options(features.device),
         )
 
 
@@ -127,7 +129,8 @@ def launch_backward(
     Args:
         features, s, tiles, table, block: as for `launch_forward`.
         gradient: dE/dm [beads, width] float32, contiguous.
-        slopes: [slices, *s.shape], dE/ds: written, or added to if `add`.
+        slopes: [slices, *s.shape], dE/ds: written, or added to if `add`. A view, if of a part of
+            a batch.
         sums: room for the partial sums of dE/dh, or None if it is not wanted.
         add: whether `slopes` holds what later blocks left.
     """
@@ -146,10 +149,11 @@ def launch_backward(
             target.rows,
             target.columns,
             *_scalars(table, block, tiles, splits),
-            s.numel(),
+            slopes.stride(0),
             FEATURES=sums is not None,
             ADD=add,
             **_constants(table, 2 * PART if programs <= FEW else PART),
+            **launch_options(features.device),
         )
 
 
@@ -271,6 +275,7 @@ def specialisations() -> list[Specialisation]:
     found = []
     for words in WORDS.values():
         shape = {"ROWS": ROWS, "TILE": COLUMNS, "COLUMNS": PART, "SLICE": SLICE, "WORDS": words}
+        shape = shape | ALONE
         if words == WORDS["compact"]:
             signature |= {"column_sums": "*bf16"}
         found.append(_variant(tile_kernels.forward_kernel, signature, shape))
@@ -280,7 +285,7 @@ def specialisations() -> list[Specialisation]:
                 found.append(_variant(tile_kernels.backward_kernel, signature, shape | flags))
     signature |= {"column_sums": "*fp32"}
     for even in (False, True):
-        shape = {"ROWS": ROWS, "COLUMNS": COLUMNS, "EVEN": even}
+        shape = {"ROWS": ROWS, "COLUMNS": COLUMNS, "EVEN": even, **ALONE}
         for kernel in (tile_pairs.coordinate_kernel, tile_pairs.pull_kernel):
             found.append(_variant(kernel, signature, shape, num_warps=tile_pairs.WARPS))
     return found

@@ -12,7 +12,7 @@ device memory, so that many searches can follow each other before the host looks
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import triton
@@ -20,6 +20,11 @@ import triton.language as tl
 from torch import Tensor
 
 from flashschnet_kernels.ahead_of_time import Specialisation
+from flashschnet_kernels.dependent_launch import (
+    ALONE,
+    launch_options,
+    wait_for_launch_before,
+)
 
 ROWS = 8
 COLUMNS = 8
@@ -43,6 +48,7 @@ class TileLayout:
         molecule_blocks: [row blocks] int32, row blocks of its molecule.
         candidates: tiles that a row block can own at most.
         beads: of the batch.
+        molecule_rows: first row block of every molecule, known to the host.
     """
 
     first_bead: Tensor
@@ -52,6 +58,7 @@ class TileLayout:
     molecule_blocks: Tensor
     candidates: int
     beads: int
+    molecule_rows: tuple[int, ...]
 
     @property
     def row_blocks(self) -> int:
@@ -70,6 +77,7 @@ class Tiles:
         slot: [row blocks, candidates] int32, by candidate: its place in `column`, or -1.
         incoming_count: [row blocks] int32, tiles whose columns are the beads of a row block.
         incoming: [row blocks, candidates] int32, where these are: row block * most_tiles + place.
+        first_row: row block of the batch that is the first here, in a part of a batch.
     """
 
     layout: TileLayout
@@ -78,11 +86,38 @@ class Tiles:
     slot: Tensor
     incoming_count: Tensor
     incoming: Tensor
+    first_row: int = 0
 
     @property
     def most_tiles(self) -> int:
         """Tiles of one row block that there is room for."""
         return self.column.shape[1]
+
+    @property
+    def first_tile(self) -> int:
+        """What `incoming` counts from, less than any number in it."""
+        return self.first_row * self.most_tiles
+
+    def part(self, first: int, end: int) -> Tiles:
+        """Return the tiles of some row blocks, whole molecules; nothing is copied."""
+        rows, layout = slice(first, end), self.layout
+        of_part = replace(
+            layout,
+            first_bead=layout.first_bead[rows],
+            molecule_start=layout.molecule_start[rows],
+            molecule_end=layout.molecule_end[rows],
+            molecule_block=layout.molecule_block[rows],
+            molecule_blocks=layout.molecule_blocks[rows],
+        )
+        return Tiles(
+            of_part,
+            self.count[rows],
+            self.column[rows],
+            self.slot[rows],
+            self.incoming_count[rows],
+            self.incoming[rows],
+            first_row=self.first_row + first,
+        )
 
 
 def lay_out(molecule_sizes: tuple[int, ...], device: torch.device) -> TileLayout:
@@ -107,6 +142,7 @@ def lay_out(molecule_sizes: tuple[int, ...], device: torch.device) -> TileLayout
         molecule_blocks=on_device(blocks[molecule]),
         candidates=most,
         beads=int(ends[-1]) if len(ends) else 0,
+        molecule_rows=tuple(first_block.tolist()),
     )
 
 
@@ -207,6 +243,7 @@ def _search(
             COLUMNS,
             _STEP,
             num_warps=4,
+            **launch_options(positions.device),
         )
         _turn[(blocks,)](
             slot,
@@ -218,6 +255,7 @@ def _search(
             layout.candidates,
             _TURNED,
             num_warps=4,
+            **launch_options(positions.device),
         )
     return Tiles(layout, count, column, slot, incoming_count, incoming)
 
@@ -240,6 +278,7 @@ def _find(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     STEP: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
     """Write count, column and slot of one row block; grid (row blocks,). Deterministic.
 
@@ -252,6 +291,7 @@ def _find(
     local = row - tl.load(molecule_block + row)
     i = tl.load(first_bead + row) + tl.arange(0, ROWS)
     in_i = i < end
+    wait_for_launch_before(DEPENDENT)
     at_i = positions + i.to(tl.int64) * 3
     x_i = tl.load(at_i, mask=in_i, other=0.0)
     y_i = tl.load(at_i + 1, mask=in_i, other=0.0)
@@ -297,6 +337,7 @@ def _turn(
     capacity,
     most_candidates,
     STEP: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
     """List the tiles whose columns are the beads of a row block; grid (row blocks,).
 
@@ -305,6 +346,7 @@ def _turn(
     row = tl.program_id(0)
     start, blocks = tl.load(molecule_block + row), tl.load(molecule_blocks + row)
     line = row.to(tl.int64) * most_candidates
+    wait_for_launch_before(DEPENDENT)
     found = 0
     for first in range(0, blocks // 2 + 1, STEP):
         step = first + tl.arange(0, STEP)
@@ -337,12 +379,12 @@ def specialisations() -> list[Specialisation]:
     }
     numbers = {"cutoff_squared": "fp32", "capacity": "i32", "most_candidates": "i32"}
     signature = {"positions": "*fp32", **pointers, **numbers}
-    constants = {"ROWS": ROWS, "COLUMNS": COLUMNS, "STEP": _STEP}
+    constants = {"ROWS": ROWS, "COLUMNS": COLUMNS, "STEP": _STEP, **ALONE}
     turned = dict.fromkeys(
         ("slot", "molecule_block", "molecule_blocks", "incoming_count", "incoming"), "*i32"
     )
     turned |= {"capacity": "i32", "most_candidates": "i32"}
     return [
         Specialisation(_find, signature, constants),
-        Specialisation(_turn, turned, {"STEP": _TURNED}),
+        Specialisation(_turn, turned, {"STEP": _TURNED, **ALONE}),
     ]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from flashschnet_kernels.ahead_of_time import Specialisation
+from flashschnet_kernels.dependent_launch import ALONE, launch_options
 from flashschnet_kernels.filter_table import tile_pairs
 from flashschnet_kernels.filter_table.triton import (
     PackedTable,
@@ -24,11 +25,15 @@ from flashschnet_kernels.message_passing.tile_sums import Sums, partial_sums
 from flashschnet_kernels.neighbors.tiles import ROWS, Tiles
 from flashschnet_kernels.nodes import node_kernels
 from flashschnet_kernels.nodes.pack import PackedNodes
+from flashschnet_kernels.nodes.parts import parts_of
 
 PRODUCTS = {"float32": 3, "float16": 1}
 """Precision of bead work to 16-bit products per product."""
 BEADS = 16
 WARPS = 4
+FEW = 264
+"""Programs of the bead work, two per multiprocessor of a large GPU, up to which the first matrix is
+read early: registers are free then, and time is spent waiting."""
 
 
 @dataclass(frozen=True)
@@ -70,40 +75,74 @@ def evaluate(
     Deterministic. The gradient is that of the energy returned.
     """
     positions = positions.contiguous()
-    last = nodes.blocks - 1
     s = tile_pairs.coordinates(positions, tiles, table.knots)
-    sums = _room(start.x, tiles, table, precision)
-    work = _NodeWork(tiles, sums, nodes, precision)
-    kept = torch.float16 if precision == "float16" else torch.float32
-    x, h = start.x, [start.h]
-    u = [torch.empty_like(x, dtype=kept) for _ in range(nodes.blocks)]
-    x_next = torch.empty_like(x)
-    for block in range(last):
-        launch_forward(h[block], s, tiles, table, block, sums)
-        h.append(torch.empty_like(x))
-        work.forward(block, x, x_next, h[block + 1], u[block])
-        x = x_next
-    launch_forward(h[last], s, tiles, table, last, sums)
-    energy = positions.new_empty(len(positions))
-    g_x, g_m = torch.empty_like(x), torch.empty_like(x)
-    work.turn(last, x, energy, g_x, g_m, u[last])
-    slopes = s.new_empty(table.words.shape[1], *s.shape)
-    for block in range(last, 0, -1):
-        add = block < last
-        launch_backward(h[block], g_m, s, tiles, table, block, slopes, sums, add=add)
-        work.backward(block - 1, g_x, g_m, u[block - 1])
-    launch_backward(h[0], g_m, s, tiles, table, 0, slopes, None, add=last > 0)
+    slices, half = table.words.shape[1], precision == "float16"
+    columns = torch.bfloat16 if half else torch.float32
+    x, last = start.x, nodes.blocks - 1
+    buffers = _Buffers(
+        x=[x, *[torch.empty_like(x)] * last],
+        h=[start.h, *(torch.empty_like(x) for _ in range(last))],
+        u=[torch.empty_like(x, dtype=torch.float16 if half else x.dtype) for _ in range(last)],
+        energy=positions.new_empty(len(positions)),
+        g_x=torch.empty_like(x),
+        g_m=torch.empty_like(x),
+    )
+    slopes = s.new_empty(slices, *s.shape)
+    parts = parts_of(tiles, table.width, columns.itemsize, slices)
+    largest = tiles.part(*max(parts, key=lambda rows: rows[1] - rows[0]))
+    # bfloat16 and not float16: a sum may be of any size.
+    room = partial_sums(x, largest, splits_of(largest, slices), table.width, False, columns)
+    for first, end in parts:
+        sums = Sums(room.rows[: end - first], room.columns[: end - first])
+        part, pairs = tiles.part(first, end), (s[first:end], slopes[:, first:end])
+        _evaluate_part(part, *pairs, sums, buffers, nodes, table, precision)
+    energy = buffers.energy
+    del room, sums, buffers  # what follows makes room of its own
     return energy, tile_pairs.pull(positions, slopes, tiles, table.knots)
 
 
-def _room(features: Tensor, tiles: Tiles, table: PackedTable, precision: str) -> Sums:
-    """Return room for partial sums; those of columns, by far the most, in the precision of beads.
+@dataclass(frozen=True)
+class _Buffers:
+    """What beads have in all blocks; a part of a batch works on the rows of its own beads.
 
-    bfloat16 and not float16: a sum may be of any size.
+    Attributes:
+        x: [beads, width] of every block; those after the first lie in one place.
+        h: [beads, width] of every block.
+        u: [beads, width] of every block but the last, hidden layers of the updates.
+        energy: [beads].
+        g_x, g_m: [beads, width], dE/dx and dE/dm of the block that is worked on.
     """
-    splits = splits_of(tiles, table.words.shape[1])
-    columns = torch.bfloat16 if precision == "float16" else torch.float32
-    return partial_sums(features, tiles, splits, table.width, atomic=False, columns=columns)
+
+    x: list[Tensor]
+    h: list[Tensor]
+    u: list[Tensor]
+    energy: Tensor
+    g_x: Tensor
+    g_m: Tensor
+
+
+def _evaluate_part(
+    tiles: Tiles,
+    s: Tensor,
+    slopes: Tensor,
+    sums: Sums,
+    buffers: _Buffers,
+    nodes: PackedNodes,
+    table: PackedTable,
+    precision: str,
+) -> None:
+    """Write the energy and dE/ds of a part of a batch, or of all of it."""
+    work, b, last = _NodeWork(tiles, sums, nodes, precision), buffers, nodes.blocks - 1
+    for block in range(last):
+        launch_forward(b.h[block], s, tiles, table, block, sums)
+        work.forward(block, b.x[block], b.x[block + 1], b.h[block + 1], b.u[block])
+    launch_forward(b.h[last], s, tiles, table, last, sums)
+    work.turn(last, b.x[last], b.energy, b.g_x, b.g_m)
+    for block in range(last, 0, -1):
+        add = block < last
+        launch_backward(b.h[block], b.g_m, s, tiles, table, block, slopes, sums, add=add)
+        work.backward(block - 1, b.g_x, b.g_m, b.u[block - 1])
+    launch_backward(b.h[0], b.g_m, s, tiles, table, 0, slopes, None, add=last > 0)
 
 
 class _NodeWork:
@@ -119,6 +158,7 @@ class _NodeWork:
             layout.molecule_end,
             tiles.incoming_count,
             tiles.incoming,
+            tiles.first_tile,
         )
         self._sizes = (
             layout.row_blocks,
@@ -131,8 +171,10 @@ class _NodeWork:
             "WIDTH": nodes.width,
             "BEADS": BEADS,
             "PRODUCTS": PRODUCTS[precision],
+            "EARLY": self._grid[0] <= FEW and PRODUCTS[precision] == 1,
             "num_warps": WARPS,
             "num_stages": 1,
+            **launch_options(sums.rows.device),
         }
 
     def forward(self, block: int, x: Tensor, x_next: Tensor, h: Tensor, u: Tensor) -> None:
@@ -141,11 +183,9 @@ class _NodeWork:
         if self._grid[0]:
             node_kernels.forward_kernel[self._grid](*arguments, **self._options)
 
-    def turn(
-        self, block: int, x: Tensor, energy: Tensor, g_x: Tensor, g_m: Tensor, u: Tensor
-    ) -> None:
+    def turn(self, block: int, x: Tensor, energy: Tensor, g_x: Tensor, g_m: Tensor) -> None:
         """From the messages of the last block to energies and back to dE/dm."""
-        arguments = self._arguments((x, energy, g_x, g_m, u), self._weights, block)
+        arguments = self._arguments((x, energy, g_x, g_m), self._weights, block)
         if self._grid[0]:
             node_kernels.turn_kernel[self._grid](*arguments, **self._output, **self._options)
 
@@ -168,10 +208,10 @@ def specialisations() -> list[Specialisation]:
         *("energy_out", "g_x_out", "g_m_out", "g_x_at"),
     )
     layout = ("first_bead", "molecule_end", "incoming_count", "incoming")
-    numbers = ("block", "row_blocks", "candidates", "splits")
+    numbers = ("first_tile", "block", "row_blocks", "candidates", "splits")
     signature = dict.fromkeys(floats, "*fp32") | dict.fromkeys(layout, "*i32")
     signature |= dict.fromkeys(numbers, "i32") | {"matrices": "*fp16"}
-    shape = {"ROWS": ROWS, "WIDTH": 128, "BEADS": BEADS}
+    shape = {"ROWS": ROWS, "WIDTH": 128, "BEADS": BEADS, **ALONE}
     found = []
     for precision, products in PRODUCTS.items():
         kept = dict.fromkeys(("u_in", "u_out"), "*fp16" if precision == "float16" else "*fp32")
@@ -182,7 +222,8 @@ def specialisations() -> list[Specialisation]:
             (node_kernels.turn_kernel, {"LAYERS": 1, "ENERGY_BIAS": True}),
             (node_kernels.backward_kernel, {}),
         ):
-            constants = shape | {"PRODUCTS": products} | output
-            own = {n: (signature | kept)[n] for n in kernel.arg_names if n not in constants}
-            found.append(Specialisation(kernel, own, constants, num_warps=WARPS, num_stages=1))
+            for early in (False, True)[: 2 if products == 1 else 1]:
+                constants = shape | {"PRODUCTS": products, "EARLY": early} | output
+                own = {n: (signature | kept)[n] for n in kernel.arg_names if n not in constants}
+                found.append(Specialisation(kernel, own, constants, num_warps=WARPS, num_stages=1))
     return found

@@ -7,6 +7,9 @@ without leaving the chip.
 PRODUCTS 1 multiplies float16 numbers; 3 multiplies both halves of them, good to float32. Either
 way a row of inputs is first scaled by a power of two near its largest number, so that nothing
 over- or underflows, whatever the model's units are.
+
+EARLY reads the first matrix before anything that other launches write, while the launch before
+still runs. It takes 64 registers of every thread meanwhile: for a few programs, that fit anyway.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
@@ -14,6 +17,8 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+
+from flashschnet_kernels.dependent_launch import wait_for_launch_before
 
 STEPS: tl.constexpr = tl.constexpr(6)
 
@@ -28,19 +33,28 @@ def power_of_two(x):
 
 
 @triton.jit
-def layer(x, matrices, scales, number, WIDTH: tl.constexpr, PRODUCTS: tl.constexpr):
-    """Return x @ matrix [BEADS, WIDTH] in float32, of x [BEADS, WIDTH] of any size."""
+def matrix_at(matrices, number, half, WIDTH: tl.constexpr):
+    """Return the high half (0) or the low half (1) of a matrix [WIDTH, WIDTH] float16."""
     k, n = tl.arange(0, WIDTH)[:, None], tl.arange(0, WIDTH)[None, :]
-    at = matrices + number * (2 * WIDTH * WIDTH) + k * WIDTH + n
+    return tl.load(matrices + (2 * number + half) * (WIDTH * WIDTH) + k * WIDTH + n)
+
+
+@triton.jit
+def layer(x, matrices, scales, number, WIDTH: tl.constexpr, PRODUCTS: tl.constexpr, matrix=None):
+    """Return x @ matrix [BEADS, WIDTH] in float32, of x [BEADS, WIDTH] of any size.
+
+    `matrix` is its high half if that is at hand.
+    """
     up, down = power_of_two(tl.max(tl.abs(x), axis=1))
     x = x * down[:, None]
     high = x.to(tl.float16)
-    matrix = tl.load(at)
+    if matrix is None:
+        matrix = matrix_at(matrices, number, 0, WIDTH)
     product = tl.dot(high, matrix)
     if PRODUCTS == 3:
         low = (x - high.to(tl.float32)).to(tl.float16)
         product = tl.dot(low, matrix, acc=product)
-        product = tl.dot(high, tl.load(at + WIDTH * WIDTH), acc=product)
+        product = tl.dot(high, matrix_at(matrices, number, 1, WIDTH), acc=product)
     scale = tl.load(scales + number * WIDTH + tl.arange(0, WIDTH))
     return product * (up[:, None] * scale[None, :])
 
@@ -81,6 +95,7 @@ def gathered(
     column_sums,  # [row blocks * most_tiles, ROWS, WIDTH]
     incoming_count,
     incoming,  # [row blocks, candidates]
+    first_tile,  # that column sums begin with
     row,
     own,
     inside,
@@ -102,17 +117,16 @@ def gathered(
         for one in tl.static_range(STEPS):
             there = several + one < tiles
             tile = tl.load(incoming + line + several + one, mask=there, other=0)
-            at = (tile.to(tl.int64) * ROWS + own) * WIDTH
+            at = ((tile - first_tile).to(tl.int64) * ROWS + own) * WIDTH
             part = tl.load(column_sums + at[:, None] + w, mask=there[:, None], other=0.0)
             total += part.to(tl.float32)
     return total
 
 
 @triton.jit
-def update(
+def hidden_of(
     messages,
-    at_u,
-    keep,
+    first,
     matrices,
     scales,
     biases,
@@ -120,12 +134,16 @@ def update(
     WIDTH: tl.constexpr,
     PRODUCTS: tl.constexpr,
 ):
-    """Return D tanh(B m + b) + d, and leave the hidden layer at `at_u` for the backward."""
-    u = layer(messages, matrices, scales, 6 * block, WIDTH, PRODUCTS)
-    u = tanh(u + row_of(biases, 2 * block, WIDTH))
-    tl.store(at_u, u.to(at_u.dtype.element_ty), mask=keep)
+    """Return u = tanh(B m + b), the hidden layer of an update; `first` is B, or None."""
+    u = layer(messages, matrices, scales, 6 * block, WIDTH, PRODUCTS, first)
+    return tanh(u + row_of(biases, 2 * block, WIDTH))
+
+
+@triton.jit
+def update_of(u, matrices, scales, biases, block, WIDTH: tl.constexpr, PRODUCTS: tl.constexpr):
+    """Return D u + d, what an update adds to x."""
     y = layer(u, matrices, scales, 6 * block + 1, WIDTH, PRODUCTS)
-    return y + row_of(biases, 2 * block + 1, WIDTH), u
+    return y + row_of(biases, 2 * block + 1, WIDTH)
 
 
 @triton.jit
@@ -143,6 +161,7 @@ def forward_kernel(
     molecule_end,
     incoming_count,
     incoming,
+    first_tile,
     block,
     row_blocks,
     candidates,
@@ -151,17 +170,22 @@ def forward_kernel(
     WIDTH: tl.constexpr,
     BEADS: tl.constexpr,
     PRODUCTS: tl.constexpr,
+    EARLY: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
     """From the messages of a block to the features of the next; grid (row blocks ROWS / BEADS,).
 
     u = tanh(B m + b), x <- x + D u + d, h = A x. Deterministic.
     """
     row, own, bead, inside = beads_of(first_bead, molecule_end, row_blocks, BEADS, ROWS)
+    first = matrix_at(matrices, 6 * block, 0, WIDTH) if EARLY else None
+    wait_for_launch_before(DEPENDENT)
     messages = gathered(
         row_sums,
         column_sums,
         incoming_count,
         incoming,
+        first_tile,
         row,
         own,
         inside,
@@ -172,7 +196,9 @@ def forward_kernel(
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
     keep = inside[:, None]
-    y, _ = update(messages, u_out + at, keep, matrices, scales, biases, block, WIDTH, PRODUCTS)
+    u = hidden_of(messages, first, matrices, scales, biases, block, WIDTH, PRODUCTS)
+    tl.store(u_out + at, u.to(u_out.dtype.element_ty), mask=keep)  # for the backward
+    y = update_of(u, matrices, scales, biases, block, WIDTH, PRODUCTS)
     x = tl.load(x_in + at, mask=keep, other=0.0) + y
     tl.store(x_out + at, x, mask=keep)
     h = layer(x, matrices, scales, 6 * block + 8, WIDTH, PRODUCTS)  # A of the next block
@@ -187,7 +213,6 @@ def turn_kernel(
     energy_out,  # [beads]
     g_x_out,  # [beads, WIDTH], dE/dx after the last block
     g_m_out,  # [beads, WIDTH], dE/dm of the last block
-    u_out,
     matrices,
     scales,
     biases,
@@ -195,6 +220,7 @@ def turn_kernel(
     molecule_end,
     incoming_count,
     incoming,
+    first_tile,
     block,
     row_blocks,
     candidates,
@@ -205,6 +231,8 @@ def turn_kernel(
     PRODUCTS: tl.constexpr,
     LAYERS: tl.constexpr,
     ENERGY_BIAS: tl.constexpr,
+    EARLY: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
     """From the messages of the last block to the energy and back to their gradient.
 
@@ -212,11 +240,14 @@ def turn_kernel(
     layer, with a bias if ENERGY_BIAS. Grid and order as in `forward_kernel`.
     """
     row, own, bead, inside = beads_of(first_bead, molecule_end, row_blocks, BEADS, ROWS)
+    first = matrix_at(matrices, 6 * block, 0, WIDTH) if EARLY else None
+    wait_for_launch_before(DEPENDENT)
     messages = gathered(
         row_sums,
         column_sums,
         incoming_count,
         incoming,
+        first_tile,
         row,
         own,
         inside,
@@ -227,7 +258,8 @@ def turn_kernel(
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
     keep = inside[:, None]
-    y, u = update(messages, u_out + at, keep, matrices, scales, biases, block, WIDTH, PRODUCTS)
+    u = hidden_of(messages, first, matrices, scales, biases, block, WIDTH, PRODUCTS)
+    y = update_of(u, matrices, scales, biases, block, WIDTH, PRODUCTS)
     x = tl.load(x_in + at, mask=keep, other=0.0) + y
     first = 6 * block + 6
     e1 = layer(x, matrices, scales, first, WIDTH, PRODUCTS)
@@ -264,6 +296,7 @@ def backward_kernel(
     molecule_end,
     incoming_count,
     incoming,
+    first_tile,
     block,
     row_blocks,
     candidates,
@@ -272,17 +305,22 @@ def backward_kernel(
     WIDTH: tl.constexpr,
     BEADS: tl.constexpr,
     PRODUCTS: tl.constexpr,
+    EARLY: tl.constexpr,
+    DEPENDENT: tl.constexpr,
 ):
     """From dE/dh of the next block to dE/dm of this one; grid and order as in `forward_kernel`.
 
     g_x <- g_x + A^T g_h, g_m = B^T (D^T g_x (1 - u^2)).
     """
     row, own, bead, inside = beads_of(first_bead, molecule_end, row_blocks, BEADS, ROWS)
+    first = matrix_at(matrices, 6 * block + 11, 0, WIDTH) if EARLY else None
+    wait_for_launch_before(DEPENDENT)
     g_h = gathered(
         row_sums,
         column_sums,
         incoming_count,
         incoming,
+        first_tile,
         row,
         own,
         inside,
@@ -293,7 +331,8 @@ def backward_kernel(
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
     keep = inside[:, None]
-    g_x = layer(g_h, matrices, scales, 6 * block + 11, WIDTH, PRODUCTS)  # A of the next block
+    # The matrix is A of the next block.
+    g_x = layer(g_h, matrices, scales, 6 * block + 11, WIDTH, PRODUCTS, first)
     g_x += tl.load(g_x_at + at, mask=keep, other=0.0)
     tl.store(g_x_at + at, g_x, mask=keep)
     u = tl.load(u_in + at, mask=keep, other=0.0).to(tl.float32)

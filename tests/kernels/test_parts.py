@@ -1,0 +1,61 @@
+"""Batches worked on in parts: whole molecules, every row block once, no more room than allowed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+
+from flashschnet_kernels.neighbors.tiles import COLUMNS, Tiles, lay_out
+from flashschnet_kernels.nodes import parts
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("sizes", [(269,) * 64, (49,) * 5, (20, 300, 1, 8, 90), (17,), ()])
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_every_row_block_is_in_one_part(sizes, count):
+    layout = lay_out(sizes, CPU)
+    found = parts.cut(layout, count)
+    assert 1 <= len(found) <= count
+    assert [row for first, end in found for row in range(first, end)] == [*range(layout.row_blocks)]
+    assert all(first in (0, *layout.molecule_rows) for first, _ in found)
+
+
+def test_equal_molecules_make_equal_parts():
+    layout = lay_out((269,) * 64, CPU)
+    assert [end - first for first, end in parts.cut(layout, 4)] == [34 * 16] * 4
+
+
+@pytest.mark.parametrize(
+    ("replicas", "number_bytes", "count"),
+    [(64, 4, 2), (64, 2, 1), (512, 4, 14), (512, 2, 7), (8, 4, 1)],
+)
+def test_as_many_parts_as_their_room_needs(replicas, number_bytes, count):
+    layout = lay_out((269,) * replicas, CPU)
+    tiles = SimpleNamespace(layout=layout, most_tiles=layout.candidates)
+    found = parts.parts_of(tiles, 128, number_bytes, 4)  # type: ignore[arg-type]
+    assert len(found) == count
+    most = max(end - first for first, end in found) * layout.candidates * COLUMNS * 128
+    assert most * number_bytes <= 1.1 * parts.MOST_BYTES
+
+
+def test_one_molecule_is_never_cut():
+    layout = lay_out((20_000,), CPU)
+    tiles = SimpleNamespace(layout=layout, most_tiles=64)
+    assert parts.parts_of(tiles, 128, 4, 4) == [(0, 2500)]  # type: ignore[arg-type]
+
+
+def test_a_part_of_a_part_counts_from_the_whole():
+    layout = lay_out((20, 8, 30, 9), CPU)
+    rows = torch.arange(layout.row_blocks, dtype=torch.int32)
+    lists = rows[:, None].expand(-1, 5).contiguous()
+    whole = Tiles(layout, rows, lists, lists, rows, lists)
+    part = whole.part(3, 10).part(1, 5)
+    assert part.layout.row_blocks == 4
+    assert part.count.tolist() == [4, 5, 6, 7]
+    assert (part.first_row, part.first_tile) == (4, 20)
+    assert part.layout.first_bead.tolist() == layout.first_bead[4:8].tolist()
