@@ -16,6 +16,9 @@ MOST_BYTES = 96 * 10**6
 """Room for the column sums of a part, about: a batch that needs more is cut."""
 FEWEST_PROGRAMS = 4224
 """Programs of a convolution that keep a large GPU busy for several rounds: no part has fewer."""
+ALIGNED = 4
+"""Row blocks that a part begins at a multiple of: so that programs of the bead work, two row blocks
+each, take the same beads as in the whole batch, and tensors begin at a multiple of 16 bytes."""
 
 
 def parts_of(tiles: Tiles, width: int, number_bytes: int, slices: int) -> list[tuple[int, int]]:
@@ -35,7 +38,8 @@ def parts_of(tiles: Tiles, width: int, number_bytes: int, slices: int) -> list[t
 
 def cut(layout: TileLayout, count: int) -> list[tuple[int, int]]:
     """Return at most so many parts of about the same size, as `parts_of` does."""
-    starts, whole = layout.molecule_rows, layout.row_blocks
+    starts = [row for row in layout.molecule_rows if row % ALIGNED == 0]
+    whole = layout.row_blocks
     wanted = [whole * number // count for number in range(1, count)]
     found = [starts[place] for w in wanted if (place := bisect_left(starts, w)) < len(starts)]
     ends = sorted({0, *found, whole})
