@@ -53,8 +53,7 @@ class PackedFilter:
         second_scale: [channels] float32, of the output channels.
         second_bias: [channels] float32 in units of that scale, or None.
         centres: [functions] float32.
-        widths: [functions] float32, times -1 / ln 2, and alpha times 1 / ln 2, likewise. With a
-            lower cutoff both are those of exp(-alpha r) instead of exp(alpha (lower - r)).
+        widths: [functions] float32, times -1 / ln 2, and alpha times 1 / ln 2, likewise.
         kind, cutoff, lower: as in `RadialParameters`.
         channels: width before padding.
         precision: a key of `PRECISIONS`.
@@ -123,11 +122,6 @@ def pack(network: FilterNetwork, precision: str) -> PackedFilter:
     first_high, first_low = _halves(first / first_scale[:, None], precision)
     second_high, second_low = _halves(second / second_scale[:, None], precision)
     basis = network.basis
-    centres, widths = basis.centres.detach(), basis.widths.detach()
-    if basis.kind == "exp_normal" and basis.lower > 0.0:
-        # exp(alpha (lower - r)) = factor exp(-alpha r): the kernels need not know of it.
-        factor = math.exp(basis.alpha * basis.lower)
-        centres, widths = centres.double() / factor, widths.double() * factor**2
     return PackedFilter(
         first_high=first_high,
         first_low=first_low,
@@ -137,8 +131,8 @@ def pack(network: FilterNetwork, precision: str) -> PackedFilter:
         second_scale=second_scale.float(),
         first_bias=(_pad(network.first_bias.detach()[None], 1, channels)[0] * (2.0 / LN2)).float(),
         second_bias=None if bias is None else (bias / second_scale).float(),
-        centres=_pad(centres[None], 1, functions)[0].float(),
-        widths=(_pad(widths[None], 1, functions)[0] * (-1.0 / LN2)).float(),
+        centres=_pad(basis.centres.detach()[None], 1, functions)[0].float(),
+        widths=(_pad(basis.widths.detach()[None], 1, functions)[0] * (-1.0 / LN2)).float(),
         kind=basis.kind,
         alpha=basis.alpha / LN2,
         cutoff=basis.cutoff,

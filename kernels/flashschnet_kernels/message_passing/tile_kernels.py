@@ -105,11 +105,14 @@ def store_features(at, values, bead, inside, channel, channels, ATOMIC: tl.const
 
 
 @triton.jit
-def basis(r, centres, widths, alpha, EXP_NORMAL: tl.constexpr):
+def basis(r, centres, widths, alpha, EXP_NORMAL: tl.constexpr, LOWER: tl.constexpr):
     """Return u(r) [P], and u - centre and 2^(width (u - centre)^2) [F, P]."""
     u = r
     if EXP_NORMAL:
-        u = tl.exp2(-alpha * r)
+        if LOWER > 0.0:
+            u = tl.exp2(-alpha * (r - LOWER))
+        else:
+            u = tl.exp2(-alpha * r)
     z = u[None, :] - centres[:, None]
     return u, z, tl.exp2(widths[:, None] * z * z)
 
@@ -185,7 +188,7 @@ def forward_kernel(
         at = (line + place) * (ROWS * TILE) + (p // COLUMNS) * TILE + part + p % COLUMNS
         r, envelope = tl.load(r_at + at), tl.load(envelope_at + at)  # [P]
         h_j = load_features(features, j, j < end, c, channels)  # [C, COLUMNS]
-        u, z, e = basis(r, centres, widths, alpha, EXP_NORMAL)
+        u, z, e = basis(r, centres, widths, alpha, EXP_NORMAL, LOWER)
         inner = envelope  # that of the basis
         if LOWER > 0.0:
             inner = cosine_envelope(r, CUTOFF)
@@ -287,7 +290,7 @@ def backward_kernel(
         envelope_slope = tl.load(envelope_slope_at + at)
         h_j = load_features(features, j, j < end, c, channels) * scale_2[:, None]  # [C, COLUMNS]
         g_j = load_features(gradient, j, j < end, c, channels)
-        u, z, e = basis(r, centres, widths, alpha, EXP_NORMAL)
+        u, z, e = basis(r, centres, widths, alpha, EXP_NORMAL, LOWER)
         bend = 1.3862943611198906 * widths[:, None] * z  # 2 ln 2
         if EXP_NORMAL:
             bend = bend * (-0.6931471805599453 * alpha * u)[None, :]
