@@ -27,8 +27,12 @@ from flashschnet_lab.system import Model, System, embedding_rows
 
 JUDGED_BEADS = 300
 """Beads of a conformation that a table is judged on: the first ones of a larger protein."""
-DISPLACEMENT = 0.2
-"""Angstrom, standard deviation of each coordinate of the displaced conformation."""
+DISPLACED = {"five_bead": {0.2: 1}, "ca": {0.2: 8, 0.5: 4}}
+"""By mapping: standard deviation of each coordinate in angstrom, to how many such conformations.
+
+C-alpha beads are 3.8 A apart and not 1.5, so larger displacements bring pairs as close as they come
+in a simulation, where filters are steep; and of fewer pairs, fewer errors average out.
+"""
 
 _log = logging.getLogger(__name__)
 _made: dict[tuple[str, str], CompiledTable] = {}
@@ -106,25 +110,30 @@ def cache_folder() -> Path:
 def judged_conformations(system: System) -> list[Conformation]:
     """Return what a table is judged on: folded, folded and displaced, and an extended chain.
 
+    Displaced conformations of one size have one name.
+
     Always the same for a protein. The folded one is the native conformation, or the start where
     none is known; the extended chain is left out where its beads cannot be built from the sequence.
     """
     protein, types = system.protein, torch.from_numpy(embedding_rows(system))
     folded = protein.positions if system.reference is None else system.reference
-    noise = np.random.default_rng(0).normal(0.0, DISPLACEMENT, folded.shape)
-    shapes = {"folded": folded, f"displaced by {DISPLACEMENT} A": folded + noise}
+    generator = np.random.default_rng(0)
+    shapes = [("folded", folded)]
+    for size, count in DISPLACED[protein.mapping].items():
+        noise = generator.normal(0.0, size, (count, *folded.shape))
+        shapes += [(f"displaced by {size} A", folded + moved) for moved in noise]
     residues = int(protein.residue_of_bead[:JUDGED_BEADS].max()) + 1
     chain = build_chain(protein.sequence[:residues], "extended", protein.mapping)
     alike = slice(min(JUDGED_BEADS, protein.beads))
     if np.array_equal(chain.bead_types[alike], protein.bead_types[alike]):
-        shapes["extended"] = chain.positions
+        shapes.append(("extended", chain.positions))
     return [
         Conformation(
             f"{protein.name}, {name}",
             torch.from_numpy(np.ascontiguousarray(x[:JUDGED_BEADS], dtype=np.float64)),
             types[:JUDGED_BEADS],
         )
-        for name, x in shapes.items()
+        for name, x in shapes
     ]
 
 

@@ -177,6 +177,12 @@ def test_what_it_is_judged_on():
         "chignolin, displaced by 0.2 A",
         "chignolin, extended",
     ]
+    beads = build_chain("AGPWYK", "helix", "ca")
+    found = judged_conformations(
+        System(beads, Model("m", None, network_of(2, types=6), "per_bead"))
+    )
+    names = [c.name.split("displaced by ")[-1] for c in found]
+    assert names == [f"{beads.name}, folded", *["0.2 A"] * 8, *["0.5 A"] * 4, *names[-1:]]
     large = build_chain("ACDEFGHIKLMNPQRSTVWY" * 5, "helix")
     found = judged_conformations(System(large, Model("m", None, network_of(2))))
     assert {len(c.positions) for c in found} == {compiling.JUDGED_BEADS}

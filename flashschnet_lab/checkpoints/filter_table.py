@@ -22,7 +22,7 @@ from flashschnet_kernels.filter_table.table import FORMS, FilterTable, exact_fil
 from flashschnet_lab import __version__
 from flashschnet_lab.potentials.schnet import SchNet
 from flashschnet_lab.potentials.table_errors import filter_networks
-from flashschnet_lab.potentials.tables import CompiledTable, class_of
+from flashschnet_lab.potentials.tables import CompiledTable, class_of, forms_of
 
 FORMAT = 1
 """Of the files; a higher one whenever tables are built in another way, so that none is kept."""
@@ -138,8 +138,9 @@ def _check(
 ) -> None:
     """Refuse a table that is not well formed, or does not hold the network's filters."""
     kind, shape, knots = class_of(precision_class), network.shape, table.knots
-    if table.form != kind.form:
-        raise TableFileError(f"has the form {table.form!r}, not {kind.form!r}")
+    forms = forms_of(kind)
+    if table.form not in forms:
+        raise TableFileError(f"has the form {table.form!r}, not {' or '.join(map(repr, forms))}")
     expected = (shape.blocks, knots.pieces + 1, FORMS[table.form], shape.channels)
     coefficients = table.coefficients
     if tuple(coefficients.shape) != expected or coefficients.dtype != torch.float32:

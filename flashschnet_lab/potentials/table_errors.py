@@ -62,8 +62,8 @@ class TableJudge:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the conformations."""
-        return tuple(witness.name for witness in self._witnesses)
+        """Of the conformations, those of one name once."""
+        return tuple(dict.fromkeys(witness.name for witness in self._witnesses))
 
     @property
     def shortest(self) -> float:

@@ -18,6 +18,7 @@ from flashschnet_lab.potentials.table_errors import TableJudge, filter_networks
 PIECES = (
     *(256, 320, 384, 448, 512, 640, 768, 896, 1024),
     *(1280, 1536, 1792, 2048, 2560, 3072, 3584, 4096),
+    *(5120, 6144, 7168, 8192),
 )
 """Sizes of a table that are tried."""
 
@@ -44,7 +45,7 @@ class PrecisionClass:
         promise: largest relative force error of the network in a simulation.
         table_tolerance: of it, what the table may take on the worst conformation that it is judged
             on; the rest is for rounding.
-        form: of the table.
+        form: of the table; a steep network for which none of it is exact enough gets a cubic one.
     """
 
     name: str
@@ -117,15 +118,16 @@ def choose_table(judge: TableJudge, precision_class: str) -> CompiledTable:
         UserError: an unknown class, or no table that is tried is exact enough, with its error.
     """
     wanted = class_of(precision_class)
-    search = _Search(judge, wanted)
     achieved = []
-    for knots in search.candidates()[:_VERIFIED]:
-        table = search.table(knots)
-        error = judge.error(table)
-        if error <= wanted.table_tolerance:
-            digest = network_digest(judge.network)
-            return CompiledTable(table, wanted.name, error, judge.names, digest)
-        achieved.append(error)
+    for form in forms_of(wanted):
+        search = _Search(judge, wanted, form)
+        for knots in search.candidates()[:_VERIFIED]:
+            table = search.table(knots)
+            error = judge.error(table)
+            if error <= wanted.table_tolerance:
+                digest = network_digest(judge.network)
+                return CompiledTable(table, wanted.name, error, judge.names, digest)
+            achieved.append(error)
     raise UserError(
         f"no table of filters is exact enough for the class {wanted.name!r}: the best of those "
         f"tried has a force error of {min(achieved):.1e}, and {wanted.table_tolerance:.0e} is "
@@ -133,11 +135,16 @@ def choose_table(judge: TableJudge, precision_class: str) -> CompiledTable:
     )
 
 
-class _Search:
-    """Tables of one network and class, built when they are asked for."""
+def forms_of(kind: PrecisionClass) -> tuple[str, ...]:
+    """Return the forms that a table of a class may have, the preferred one first."""
+    return tuple(dict.fromkeys((kind.form, "cubic")))
 
-    def __init__(self, judge: TableJudge, wanted: PrecisionClass) -> None:
-        self._judge, self._wanted = judge, wanted
+
+class _Search:
+    """Tables of one network, class and form, built when they are asked for."""
+
+    def __init__(self, judge: TableJudge, wanted: PrecisionClass, form: str) -> None:
+        self._judge, self._wanted, self._form = judge, wanted, form
         self._networks = filter_networks(judge.network)
         self._cutoff, self._lower = judge.network.shape.cutoff, judge.network.shape.cutoff_lower
         self._shortest = max(SHORTEST_DISTANCE, self._lower, judge.shortest)
@@ -145,7 +152,7 @@ class _Search:
 
     def table(self, knots: Knots) -> FilterTable:
         if knots not in self._built:
-            self._built[knots] = build_table(self._networks, knots, self._wanted.form)
+            self._built[knots] = build_table(self._networks, knots, self._form)
         return self._built[knots]
 
     def candidates(self) -> list[Knots]:
@@ -173,7 +180,7 @@ class _Search:
         Slopes of cubics are wrong by the third power of the spacing, those of parabolas by the
         second.
         """
-        order = FORMS[self._wanted.form] - 1
+        order = FORMS[self._form] - 1
         ratio = self._error(_PROBE, stretch) / self._wanted.table_tolerance
         return self._size(self._knots(_PROBE, stretch)) * ratio ** (1.0 / order)
 

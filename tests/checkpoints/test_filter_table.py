@@ -133,7 +133,7 @@ def test_other_weights(path, network):
         ({"cutoff": [15.0]}, "describes no table"),
         ({"unit": [0.0]}, "cutoff and blocks"),
         ({"unit": "none"}, "describes no table"),
-        ({"form": "compact"}, "form 'compact', not 'cubic'"),
+        ({"form": "compact"}, "form 'compact', not 'cubic'$"),
         ({"achieved_error": 0.5}, "force error of 0.5"),
         ({"achieved_error": float("nan")}, "force error of nan"),
         ({"verified_on": 3}, "describes no table"),

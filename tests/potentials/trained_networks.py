@@ -6,7 +6,7 @@ TorchMD-Net's have a lower cutoff, biases everywhere and one hidden output layer
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 
 from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
+from flashschnet_lab.proteins.builder import build_chain
+from flashschnet_lab.system import Model, System
 from tests.potentials.mlcg_data import mlcg_schnet
 
 C_ALPHA = SchNetShape(types=42, hidden=256, blocks=3, radial_functions=33, cutoff=5.0, alpha=1.0)
@@ -65,6 +67,23 @@ def load_golden(shared: Path, name: str) -> Golden:
     with np.load(folder / f"torchmd_{kind}.npz") as file:
         arrays = [file[f"{system}_{key}"] for key in keys]
     return _golden(torchmd_schnet(folder / f"weights_npz/torchmd_{kind}_state.npz"), *arrays)
+
+
+SEQUENCES = {10: "YYDPETGTWY", 20: "DAYAQWLADGGPSSGRPPPS"}
+"""By number of residues: of chignolin and of Trp-cage."""
+
+
+def system_of(golden: Golden) -> System:
+    """Return the network in float32 and its protein, each bead with an embedding of its own."""
+    shape = replace(golden.network.shape, types=len(golden.bead_types))
+    network = SchNet(shape)
+    state = golden.network.float().state_dict()
+    golden.network.double()
+    state["embedding.weight"] = state["embedding.weight"][golden.bead_types]
+    network.load_state_dict(state)
+    protein = build_chain(SEQUENCES[len(golden.bead_types)], "extended", "ca")
+    protein = protein.with_positions(golden.positions[0].numpy())
+    return System(protein, Model("golden", None, network, "per_bead"))
 
 
 def _golden(
