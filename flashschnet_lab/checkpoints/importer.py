@@ -15,7 +15,7 @@ from flashschnet_lab.checkpoints.torch_file import read_torch_file
 from flashschnet_lab.checkpoints.torchmd import import_torchmd, is_torchmd
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.proteins.mdtraj_io import write_pdb
-from flashschnet_lab.training.card import write_card
+from flashschnet_lab.training.card import VALIDATION, write_card
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,8 @@ def write_import(found: Imported, folder: Path) -> None:
     """
     try:
         save_model(found.model, folder, found.information)
-        (folder / STRUCTURE).unlink(missing_ok=True)
+        for name in (STRUCTURE, VALIDATION):  # of an earlier model
+            (folder / name).unlink(missing_ok=True)
         if found.protein is not None:
             write_pdb(folder / STRUCTURE, found.protein)
         write_card(folder)
