@@ -182,7 +182,8 @@ def test_what_it_is_judged_on():
         System(beads, Model("m", None, network_of(2, types=6), "per_bead"))
     )
     names = [c.name.split("displaced by ")[-1] for c in found]
-    assert names == [f"{beads.name}, folded", *["0.2 A"] * 8, *["0.5 A"] * 4, *names[-1:]]
+    first, last = (f"{beads.name}, {shape}" for shape in ("folded", "extended"))
+    assert names == [first, *["0.2 A"] * 8, *["0.5 A"] * 4, last]
     large = build_chain("ACDEFGHIKLMNPQRSTVWY" * 5, "helix")
     found = judged_conformations(System(large, Model("m", None, network_of(2))))
     assert {len(c.positions) for c in found} == {compiling.JUDGED_BEADS}

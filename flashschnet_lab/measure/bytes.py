@@ -109,10 +109,11 @@ def resident_bytes(
     weights = 0
     if shape is not None:
         f, c, h = shape.radial_functions, shape.channels, shape.hidden
-        block = c * h + f * c + c + c * c + c * h + h + h * h + h
+        block = c * h + f * c + c + c * c + c * shape.filter_bias + c * h + h + h * h + h
         widths = (h, *shape.output_widths)
         output = sum(prod(pair) + pair[1] for pair in zip(widths, widths[1:], strict=False))
-        weights = shape.blocks * block + output + widths[-1] + shape.types * h + 2 * f
+        output += widths[-1] + shape.output_bias
+        weights = shape.blocks * block + output + shape.types * h + 2 * f
     state = work.all_beads * (9 * word + INDEX)  # positions, velocities, forces, bead types
     kept = 0.0
     if shape is not None:

@@ -91,7 +91,7 @@ def block(
     f, c, beads = shape.radial_functions, shape.channels, sizes.all_beads
     ways, row = _ways(plan), word * links * c
     filters = linear(links, word, f, c, plan, bias=True)
-    filters += linear(links, word, c, c, plan)
+    filters += linear(links, word, c, c, plan, bias=shape.filter_bias)
     filters += elementwise(links, word, (c, c), (c + 1, c))  # tanh, times envelope
     added = elementwise(beads, word, (2 * c, c)) if ways == 2 else Moves()
     label = f"block {number} "

@@ -89,7 +89,8 @@ def output(shape: SchNetShape, sizes: Sizes, plan: object, word: int) -> list[St
         forward += elementwise(beads, word, (wide, wide))
         backward += linear_backward(beads, word, narrow, wide, plan)
         backward += elementwise(beads, word, (2 * wide, wide))
-    forward += linear(beads, word, widths[-1], 1, plan) + elementwise(beads, word, (1, 2), (2, 0))
+    forward += linear(beads, word, widths[-1], 1, plan, bias=shape.output_bias)
+    forward += elementwise(beads, word, (1, 2), (2, 0))
     kept, x = word * beads * sum(shape.output_widths), word * beads * shape.hidden
     return [
         Stage("output", forward, kept=kept - x, extra=kept),

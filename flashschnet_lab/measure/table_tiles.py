@@ -139,9 +139,9 @@ def table_bytes(shape: SchNetShape, plan: object, pieces: int | None = None) -> 
 def node_weight_bytes(shape: SchNetShape) -> float:
     """Return the bytes of the fused bead work's weights: two halves of padded matrices."""
     width = _width(shape)
-    matrices = 6 * shape.blocks + 4
+    matrices, layers = 6 * shape.blocks + 2 * len(shape.output_widths), len(shape.output_widths)
     embedding = 2 * shape.types * width * _FLOAT  # and the first features of every type
-    biases = (2 * shape.blocks + 3) * width * _FLOAT
+    biases = (2 * shape.blocks + layers + 1 + shape.output_bias) * width * _FLOAT
     return float(matrices * width * (4 * width + _FLOAT) + biases + embedding)
 
 

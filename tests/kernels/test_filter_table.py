@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -98,6 +99,46 @@ def test_the_slope_of_the_coordinate(stretch):
 def test_knots_that_make_no_table(numbers, message):
     with pytest.raises(ValueError, match=message):
         Knots(*numbers)
+
+
+@pytest.mark.parametrize("lower", [3.0, 2.9])
+@pytest.mark.parametrize("stretch", [0.0, 1.0 / CUTOFF, 5.0 / CUTOFF])
+def test_a_knot_lies_on_a_lower_cutoff(lower, stretch):
+    knots = Knots.ending_at(lower, 256, stretch, CUTOFF)
+    assert (knots.ends() - lower).abs().min() < 1e-12
+    assert abs(knots.stretch - stretch) < 0.05 / CUTOFF
+    assert Knots.ending_at(0.0, 256, stretch, CUTOFF) == Knots(256, stretch, CUTOFF)
+    assert Knots.ending_at(3.0, 256, 0.0, CUTOFF).stretch == 0.0  # it lies there already
+
+
+def test_knots_on_a_lower_cutoff_that_make_no_table():
+    with pytest.raises(ValueError, match="at least two pieces"):
+        Knots.ending_at(3.0, 1, 0.0, CUTOFF)
+
+
+@pytest.mark.parametrize("stretch", STRETCHES)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_table_with_a_lower_cutoff(form, stretch):
+    """Nothing below it, values and slopes that meet there, and the same order of exactness."""
+    lower, errors = 3.0, []
+    first = networks("exp_normal")[0]
+    basis = replace(first.basis, lower=lower, alpha=5.0 / (CUTOFF - lower))
+    network = replace(first, basis=basis, second_bias=torch.linspace(-1.0, 1.0, CHANNELS))
+    exact = exact_filters(network)
+    r = torch.linspace(0.5, CUTOFF, 4001, dtype=torch.float64)
+    for pieces in (128, 256):
+        table = build_table([network], Knots.ending_at(lower, pieces, stretch, CUTOFF), form)
+        found = expand(r, table, 0)
+        near = torch.tensor([lower - 1e-7, lower + 1e-7], dtype=torch.float64)
+        values, slopes = expand_with_slopes(near, table, 0)
+        assert (values[1] - values[0]).abs().max() < 1e-6
+        # Rounding leaves a compact slope 12 bits.
+        assert (slopes[1] - slopes[0]).abs().max() < (1e-5 if form == "cubic" else 1e-3)
+        if form == "cubic":
+            assert found[r < lower].abs().max() < 1e-15
+        errors.append(float((found - exact(r)).abs().max()))
+    assert exact(r)[r < lower].count_nonzero() == 0
+    assert errors[0] / errors[1] > 0.7 * 2.0 ** ORDER[form]
 
 
 @pytest.mark.parametrize("stretch", STRETCHES)

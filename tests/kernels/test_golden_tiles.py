@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from flashschnet_kernels.plan import parse_plan
+from flashschnet_lab.errors import UserError
+from flashschnet_lab.measure.accuracy import force_limit
 from flashschnet_lab.potentials.schnet import SchNetShape
 from flashschnet_lab.system import Model, System, build_force_field
 from tests.potentials.mlcg_data import mlcg_schnet, protein_from_types
+from tests.potentials.trained_networks import load_golden, system_of
 
 pytestmark = pytest.mark.golden
 
@@ -33,3 +36,43 @@ def test_five_bead_network(shared, plan, triton_device):
 
     assert float(evaluation.energy) == pytest.approx(energy[0], rel=1e-6)
     assert error(evaluation.forces.double().cpu().numpy()) < 2 * error(original)
+
+
+EVERYWHERE = [("general trp", "flash-float32"), ("c-alpha", "flash-float32")]
+ON_A_GPU = [
+    *(("general trp", plan) for plan in ("radial_basis", "message_passing", "exact", "balanced")),
+    *(("general trp", plan) for plan in ("fast", "filters=table-exact")),
+    *(("c-alpha", plan) for plan in ("radial_basis", "exact,nodes=reference")),
+]
+
+
+@pytest.mark.parametrize(("name", "plan"), EVERYWHERE + ON_A_GPU)
+def test_trained_networks(shared, name, plan, triton_device):
+    """Of TorchMD-Net, with a lower cutoff and biases, and of mlcg, 256 wide."""
+    on_gpu = triton_device.type == "cuda"
+    if not on_gpu and (name, plan) not in EVERYWHERE:
+        pytest.skip(
+            "the interpreter is too slow; one plan runs all that is new in the fused kernels"
+        )
+    golden = load_golden(shared, name)
+    frames = slice(None) if on_gpu else slice(-1, None)
+    chosen = parse_plan(plan, "cuda")
+    positions = golden.positions[frames].float().to(triton_device)
+    systems = [system_of(golden)] * len(positions)
+    evaluation = build_force_field(systems, device=triton_device, plan=chosen)(positions)
+
+    def error(found: np.ndarray) -> float:
+        exact = golden.forces[frames]
+        return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
+
+    allowed = max(force_limit(chosen, "float32"), 2 * error(golden.forces32[frames]))
+    assert error(evaluation.forces.double().cpu().numpy()) < allowed
+    scale = np.abs(golden.energy[frames]).max()
+    energies = evaluation.energy.cpu().numpy()
+    np.testing.assert_allclose(energies, golden.energy[frames], rtol=0, atol=allowed * scale)
+
+
+def test_what_is_too_wide_for_fused_bead_work_is_refused(shared, triton_device):
+    system = system_of(load_golden(shared, "c-alpha"))
+    with pytest.raises(UserError, match="128 numbers, not 256; use nodes=reference, or .*-float32"):
+        build_force_field([system], device=triton_device, plan=parse_plan("exact", "cuda"))

@@ -103,6 +103,17 @@ def test_a_block(shape):
     torch.testing.assert_close(g_m, exact_g_m, rtol=1e-12, atol=1e-12)
 
 
+def test_the_bias_of_the_last_layer_is_packed_behind_it():
+    from flashschnet_kernels.nodes.pack import pack_nodes
+
+    weights = random_weights(**SHAPES["one hidden layer and a bias"], blocks=2)
+    packed = pack_nodes(weights)
+    assert (packed.layers, packed.energy_bias, len(packed.matrices)) == (1, True, 2 * 6 + 2)
+    assert packed.biases.shape == (2 * 2 + 1 + 2, 32)
+    assert torch.equal(packed.biases[5, :11], weights.output_weights[-1][0].float())
+    assert packed.biases[6, 0] == weights.energy_bias.float()
+
+
 def test_the_first_features():
     weights = random_weights(**SHAPES["odd widths"])
     types = torch.tensor([4, 0, 0, 2])

@@ -208,7 +208,7 @@ def _tile_arguments(tiles: Tiles) -> tuple[Tensor, ...]:
     return layout.first_bead, layout.molecule_end, tiles.count, tiles.column
 
 
-def _network_arguments(network: PackedFilter) -> tuple[Tensor, ...]:
+def _network_arguments(network: PackedFilter) -> tuple[Tensor | None, ...]:
     return (
         network.first_high,
         network.first_low,
@@ -281,12 +281,18 @@ def specialisations() -> list[Specialisation]:
             "RELOAD": name == SMALL,
             "UPCAST": False,
         }
-        plain = {"LOWER": 0.0, "CUTOFF": 0.0, "second_bias": None}
+        plain: dict[str, Any] = {"LOWER": 0.0, "CUTOFF": 0.0, "second_bias": None}
         variants = [
             {**plain, "ATOMIC": atomic, "EXP_NORMAL": exp_normal}
             for atomic, exp_normal in ((False, True), (True, True), (False, False))
         ]
-        torchmd = {"F": 32, "LOWER": 3.0, "CUTOFF": 12.0, "ATOMIC": False, "EXP_NORMAL": True}
+        torchmd: dict[str, Any] = {
+            "F": 32,
+            "LOWER": 3.0,
+            "CUTOFF": 12.0,
+            "ATOMIC": False,
+            "EXP_NORMAL": True,
+        }
         # bfloat16 compiles as float16 does: one of its variants stands for the others.
         for variant in variants[:1] if name == "bfloat16" else (*variants, torchmd):
             shared, atomic = {**constants, **variant}, variant["ATOMIC"]
@@ -301,9 +307,9 @@ def specialisations() -> list[Specialisation]:
         found.append(_variant(tile_sums.reduce_kernel, signature, constants, {"num_warps": 4}))
     pairs = {"ROWS": ROWS, "COLUMNS": COLUMNS}
     for lower in (0.0, 3.0):
-        constants = {**pairs, "LOWER": lower}
+        cutoffs = {**pairs, "LOWER": lower}
         kernel = tile_geometry.geometry_kernel
-        found.append(_variant(kernel, signature, constants, {"num_warps": 2}))
+        found.append(_variant(kernel, signature, cutoffs, {"num_warps": 2}))
     for atomic in (False, True):
         constants = {**pairs, "ATOMIC": atomic}
         found.append(_variant(tile_geometry.pull_kernel, signature, constants, {"num_warps": 2}))

@@ -232,18 +232,19 @@ def turn_kernel(
     first = 6 * block + 6
     e1 = layer(x, matrices, scales, first, WIDTH, PRODUCTS)
     e1 = tanh(e1 + row_of(biases, 2 * block + 2, WIDTH))
-    last = row_of(biases, 2 * block + 2 + LAYERS, WIDTH)
+    e2 = e1
     if LAYERS == 2:
         e2 = layer(e1, matrices, scales, first + 1, WIDTH, PRODUCTS)
         e2 = tanh(e2 + row_of(biases, 2 * block + 3, WIDTH))
-        energy = tl.sum(e2 * last, axis=1)
-        g = layer(last * (1.0 - e2 * e2), matrices, scales, first + 3, WIDTH, PRODUCTS)
-    else:
-        energy = tl.sum(e1 * last, axis=1)
-        g = last
+    last = row_of(biases, 2 * block + 2 + LAYERS, WIDTH)
+    energy = tl.sum(e2 * last, axis=1)
     if ENERGY_BIAS:
         energy += tl.load(biases + (2 * block + 3 + LAYERS) * WIDTH)
     tl.store(energy_out + bead, energy, mask=inside)
+    if LAYERS == 2:
+        g = layer(last * (1.0 - e2 * e2), matrices, scales, first + 3, WIDTH, PRODUCTS)
+    else:
+        g = last
     g_x = layer(g * (1.0 - e1 * e1), matrices, scales, first + LAYERS, WIDTH, PRODUCTS)
     tl.store(g_x_out + at, g_x, mask=keep)
     g_u = layer(g_x, matrices, scales, 6 * block + 4, WIDTH, PRODUCTS) * (1.0 - u * u)

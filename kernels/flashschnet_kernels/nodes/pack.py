@@ -87,7 +87,7 @@ def pack_nodes(weights: NodeWeights) -> PackedNodes:
     if width > WIDEST:
         raise ValueError(
             f"nodes=triton takes layers of up to {WIDEST} numbers, not {widest}; use "
-            "nodes=reference"
+            "nodes=reference, or the plan flash-float32"
         )
     halves, scales = zip(*(_halves(_padded(m, width, width)) for m in matrices), strict=True)
     embedding = weights.embedding.float()
