@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from flashschnet_lab import __version__
 from flashschnet_lab.checkpoints.imported import Imported
@@ -15,7 +16,7 @@ from flashschnet_lab.checkpoints.torch_file import read_torch_file
 from flashschnet_lab.checkpoints.torchmd import import_torchmd, is_torchmd
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.proteins.mdtraj_io import write_pdb
-from flashschnet_lab.training.card import write_card
+from flashschnet_lab.training.card import VALIDATION, write_card
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,33 @@ def import_checkpoint(path: Path, choices: Choices = Choices()) -> Imported:
             taken over; the message names what stands against it.
     """
     value = read_torch_file(path)
-    files = [path]
+    try:
+        found = _imported(value, path, choices)
+    except (TypeError, ValueError, KeyError, AttributeError, IndexError, RuntimeError) as error:
+        # What a file says may be of any type; what reads it expects what mlcg and TorchMD write.
+        raise UserError(
+            f"{path} is not laid out as models of mlcg and TorchMD-Net are ({error!r})"
+        ) from error
+    files = [file for file in (path, choices.prior, choices.configurations) if file is not None]
+    return found.with_information(
+        imported_from={file.name: {"sha256": sha256_of(file)} for file in files},
+        made_with=f"flashschnet-lab {__version__}",
+        came_over=list(found.came_over),
+        left_out=list(found.left_out),
+    )
+
+
+def _imported(value: Any, path: Path, choices: Choices) -> Imported:
+    """Return the model of a file's content, by the package that wrote it."""
     if is_torchmd(value):
         if choices.configurations is not None:
             raise UserError("--configurations go with models of mlcg; this is TorchMD-Net's")
         if choices.mapping not in (None, "ca"):
             raise UserError(f"{path} is a model of C-alpha beads: leave --mapping out")
-        found = import_torchmd(value, path, prior=choices.prior, embedding=choices.embedding)
-    elif is_mlcg(value):
+        return import_torchmd(value, path, prior=choices.prior, embedding=choices.embedding)
+    if is_mlcg(value):
         configurations = choices.configurations
-        found = import_mlcg(
+        return import_mlcg(
             value,
             path,
             prior=None if choices.prior is None else _mlcg_prior(choices.prior),
@@ -64,15 +82,7 @@ def import_checkpoint(path: Path, choices: Choices = Choices()) -> Imported:
             embedding=choices.embedding,
             mapping=choices.mapping,
         )
-    else:
-        raise UserError(_what_it_is(value, path))
-    files += [file for file in (choices.prior, choices.configurations) if file is not None]
-    return found.with_information(
-        imported_from={file.name: {"sha256": sha256_of(file)} for file in files},
-        made_with=f"flashschnet-lab {__version__}",
-        came_over=list(found.came_over),
-        left_out=list(found.left_out),
-    )
+    raise UserError(_what_it_is(value, path))
 
 
 def write_import(found: Imported, folder: Path) -> None:
@@ -83,7 +93,8 @@ def write_import(found: Imported, folder: Path) -> None:
     """
     try:
         save_model(found.model, folder, found.information)
-        (folder / STRUCTURE).unlink(missing_ok=True)
+        for name in (STRUCTURE, VALIDATION):  # of an earlier model
+            (folder / name).unlink(missing_ok=True)
         if found.protein is not None:
             write_pdb(folder / STRUCTURE, found.protein)
         write_card(folder)

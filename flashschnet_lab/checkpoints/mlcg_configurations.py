@@ -21,6 +21,9 @@ from flashschnet_lab.proteins.residues import (
 )
 from flashschnet_lab.units import KCAL_PER_MOL
 
+MOST_BEADS = 5000
+"""All pairs of so many are 200 MB."""
+
 
 @dataclass(frozen=True, eq=False)
 class Configuration:
@@ -101,6 +104,8 @@ def _configuration(fields: dict[str, Any]) -> Configuration:
         raise UserError("a configuration has no atom_types and pos, which every AtomicData has")
     masses, name, lists = fields.get("masses"), fields.get("name"), fields.get("neighbor_list")
     beads = len(types)
+    if beads > MOST_BEADS:
+        raise UserError(f"a configuration has {beads} beads; at most {MOST_BEADS} are supported")
     if types.ndim != 1 or positions.shape != (beads, 3):
         raise UserError("a configuration's atom_types and pos do not fit each other")
     terms = {}

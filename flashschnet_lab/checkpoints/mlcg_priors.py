@@ -37,6 +37,7 @@ PRIORS = frozenset({*_HARMONIC, *_STATIC, "Dihedral", "Repulsion"})
 """Classes of mlcg that become terms of our table."""
 
 LARGEST_TABLE = 1 << 20
+MOST_TYPES = 1000
 MOST_ORDERS = 16
 _ENDS = ("n_term", "bulk", "c_term")
 _FIVE_BEAD_TERMS = {
@@ -77,8 +78,10 @@ def take_priors(priors: dict[str, Module]) -> tuple[PriorTable, str]:
     if problems:
         raise unsupported("these priors", problems)
     present = tuple(f for f in FAMILIES if f in families.values())
-    largest = max((max(t) for table in rows.values() for _, t in table if t), default=0)
-    size = max(largest + 1, 25 if sigma is None else len(sigma))
+    types = max((max(t) for table in rows.values() for _, t in table if t), default=0)
+    size = max(types + 1, 25 if sigma is None else len(sigma))
+    if size > MOST_TYPES:
+        raise unsupported("these priors", [f"{size} bead types"])
     table = PriorTable(
         rows["bonds"],
         rows["angles"],

@@ -131,6 +131,8 @@ def load_model(folder: str | Path) -> Model:
     try:
         if description.get("rows") is not None:
             rows = BeadRows.from_dict(description["rows"])
+        if not all(float(mass) > 0.0 for mass in (description.get("masses") or {}).values()):
+            raise ValueError("masses must be positive")
         if NETWORK in names:
             network = SchNet(SchNetShape.from_dict(description["shape"]))
             network.load_state_dict(load_file(folder / NETWORK))

@@ -23,6 +23,7 @@ from flashschnet_lab.potentials.prior_table import Key, PriorRules, PriorTable
 from flashschnet_lab.proteins.residues import RESIDUE_TYPES, THREE_LETTER
 
 LARGEST_FILE = 1 << 24
+HIGHEST_PERIOD = 16
 RULES = PriorRules(families=("bonds", "dihedrals", "repulsion"), ca_separation=2)
 """TorchMD's C-alpha topologies: no angles, and beads repel from the second neighbour on."""
 
@@ -99,7 +100,8 @@ def _bonds(rows: dict, types: dict[str, int]) -> dict[Key, tuple[float, ...]]:
 
 def _dihedrals(rows: dict, types: dict[str, int]) -> dict[Key, tuple[float, ...]]:
     """Return Fourier series; "(X, X, X, X)" is any, and X within others stands for every type."""
-    orders = max((int(t["per"]) for row in rows.values() for t in row["terms"]), default=1)
+    periods = [int(term["per"]) for row in rows.values() for term in row["terms"]]
+    orders = min(max(periods, default=1), HIGHEST_PERIOD)
     found: dict[Key, tuple[float, ...]] = {}
     general_first = sorted(rows.items(), key=lambda item: -_key(item[0]).count("X"))
     for text, row in general_first:
@@ -118,10 +120,10 @@ def _dihedrals(rows: dict, types: dict[str, int]) -> dict[Key, tuple[float, ...]
 
 
 def _series(terms: list[dict], orders: int) -> tuple[float, ...]:
-    v0, k1, k2 = 0.0, [0.0] * orders, [0.0] * orders
+    v0, k1, k2 = 0.0, [0.0] * max(1, orders), [0.0] * max(1, orders)
     for term in terms:
         k, phase, per = float(term["phi_k"]), math.radians(float(term["phase"])), int(term["per"])
-        if per < 1 or per != term["per"]:
+        if not 1 <= per <= HIGHEST_PERIOD or per != term["per"]:
             raise ValueError(f"a dihedral's period of {term['per']}")
         v0 += k
         k1[per - 1] += k * math.sin(phase)

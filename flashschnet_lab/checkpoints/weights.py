@@ -42,7 +42,7 @@ def network_from(
             types=len(state["embedding.weight"]),
             hidden=state["embedding.weight"].shape[1],
             channels=len(state["blocks.0.to_channels.weight"]),
-            blocks=1 + max(int(k.split(".")[1]) for k in state if k.startswith("blocks.")),
+            blocks=len({k.split(".")[1] for k in state if k.startswith("blocks.")}),
             radial_functions=len(state["radial_basis.centres"]),
             radial_basis=radial_basis,
             cutoff=cutoff,
@@ -52,8 +52,7 @@ def network_from(
             filter_bias="blocks.0.filter_network.2.bias" in state,
             output_bias=f"output.{_last_output(state)}.bias" in state,
         )
-        if sum(tensor.numel() for tensor in state.values()) > LARGEST_WEIGHT:
-            raise ValueError("there are too many weights")
+        _check_sizes(shape, state)
         network = SchNet(shape)
         network.load_state_dict({k: v.detach().float() for k, v in state.items()})
     except (KeyError, IndexError, ValueError, RuntimeError) as error:
@@ -62,6 +61,19 @@ def network_from(
     if broken:
         raise UserError(f"{path} has weights that are no finite numbers: {', '.join(broken)}")
     return network.requires_grad_(False)
+
+
+def _check_sizes(shape: SchNetShape, state: dict[str, Tensor]) -> None:
+    """Refuse weights that do not fit each other before a network of their size is made."""
+    if sum(tensor.numel() for tensor in state.values()) > LARGEST_WEIGHT:
+        raise ValueError("there are too many weights")
+    with torch.device("meta"):  # takes no memory
+        expected = SchNet(shape).state_dict()
+    if missing := sorted(expected.keys() ^ state.keys()):
+        raise ValueError(f"{', '.join(missing[:5])} are missing, or too many")
+    for name, tensor in expected.items():
+        if tensor.shape != state[name].shape:
+            raise ValueError(f"{name} is {list(state[name].shape)}, not {list(tensor.shape)}")
 
 
 def is_rounded(state: dict[str, Tensor]) -> bool:

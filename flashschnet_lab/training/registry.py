@@ -16,7 +16,9 @@ ORIGINS = {
     "priors": "python -m flashschnet_lab.training.fit_priors on structures of the PDB",
     "proteins": "python -m flashschnet_lab.training.embed on an entry of the PDB",
     "measurements": "flashschnet bench",
+    "measurements/imported": "python -m tests.physics.chignolin_general",
 }
+"""By the folder; the longest that fits."""
 LICENCE = "MIT"
 UNLISTED = ("README.md", "registry.toml")
 
@@ -31,7 +33,7 @@ def registry_text(folder: Path) -> str:
                 "[[file]]",
                 f'path = "{name}"',
                 f'sha256 = "{sha256_of(path)}"',
-                f'origin = "{ORIGINS[name.split("/")[0]]}"',
+                f'origin = "{ORIGINS[max(filter(name.startswith, ORIGINS), key=len)]}"',
                 f'licence = "{LICENCE}"',
                 "",
             ]

@@ -315,6 +315,23 @@ def test_weights_that_do_not_fit_are_refused(imported):
         imported(theirs)
 
 
+def test_weights_that_would_make_a_huge_network_are_refused(imported):
+    """A few numbers, repeated without memory, that ask for a layer of 10^12."""
+    theirs = mlcg.schnet()
+    theirs.embedding_layer.weight = nn.Parameter(torch.ones(1, 1).expand(1, 1_000_000))
+    for block in theirs.interaction_blocks:
+        block.conv.lin1.weight = nn.Parameter(torch.ones(1, 1).expand(1_000_000, 1))
+    with pytest.raises(UserError, match="make no SchNet"):
+        imported(theirs)
+
+
+def test_a_number_where_none_belongs_is_refused(imported):
+    theirs = mlcg.schnet()
+    theirs.rbf_layer.cutoff.cutoff_lower = "three"
+    with pytest.raises(UserError, match="is not laid out as models"):
+        imported(theirs)
+
+
 def test_other_terms_on_a_molecule_are_refused(imported, tmp_path):
     """Lists of a configuration tell how the model's makers would lay the terms out."""
     value = mlcg.sum_out(SchNet=mlcg.schnet(), **ca_priors(False))
