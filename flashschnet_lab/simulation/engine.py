@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -16,7 +15,6 @@ from torch import Tensor
 from flashschnet_kernels.plan import KernelPlan, default_plan, flash
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.potentials.sum import ForceField
-from flashschnet_lab.proteins.protein import Protein
 from flashschnet_lab.simulation.capture import why_not
 from flashschnet_lab.simulation.frames import HostCopies, HostCopy, make_frame
 from flashschnet_lab.simulation.fused_step import check_dtype
@@ -34,82 +32,17 @@ from flashschnet_lab.simulation.minimise import minimise
 from flashschnet_lab.simulation.noise import NoiseBlocks
 from flashschnet_lab.simulation.reporters import Frame, Reporter
 from flashschnet_lab.simulation.room import make_room, watched
+from flashschnet_lab.simulation.settings import DTYPES, Settings, move_limit, per_replica
 from flashschnet_lab.simulation.state import Dynamics, State, inverse_masses, kinetic_energy
 from flashschnet_lab.simulation.stepper import Stepper, make_stepper
 from flashschnet_lab.system import System, build_force_field
-from flashschnet_lab.units import (
-    FEMTOSECONDS_PER_PICOSECOND,
-    KCAL_PER_MOL,
-    thermal_energy,
-)
+from flashschnet_lab.units import thermal_energy
 
 _log = logging.getLogger(__name__)
 
 CHECK_EVERY = 100
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 VELOCITY_STEP = (1 << 62) + 1
 """The step whose noise draws the first velocities: no simulation ever reaches it."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a system is simulated.
-
-    Attributes:
-        temperatures: of each replica, in kelvin.
-        timestep_fs: in femtoseconds.
-        friction: in 1/ps.
-        integrator: "langevin", "verlet" or "brownian".
-        seed: key of the random streams.
-        first_replica: stream of the first replica (replica r draws from stream first_replica + r).
-        dtype: "float32" or "float64".
-        speed_limit: A/ps; faster beads stop their replica (overdamped: see `_move_limit`).
-        keep_going: go on with the other replicas when one stops.
-        deterministic: repeat to the bit on a GPU too (a CPU always does).
-    """
-
-    temperatures: tuple[float, ...]
-    timestep_fs: float = 4.0
-    friction: float = 1.0
-    integrator: str = "langevin"
-    seed: int = 1
-    first_replica: int = 0
-    dtype: str = "float32"
-    speed_limit: float = 100.0
-    keep_going: bool = False
-    deterministic: bool = True
-
-    def __post_init__(self) -> None:
-        if not self.temperatures:
-            raise UserError("a simulation needs at least one replica")
-        if self.integrator not in INTEGRATORS:
-            raise UserError(
-                f"integrator {self.integrator!r} is unknown; known: {', '.join(INTEGRATORS)}"
-            )
-        if self.dtype not in DTYPES:
-            raise UserError(f"dtype {self.dtype!r} is unknown; known: {', '.join(DTYPES)}")
-        if not 0.0 < self.timestep_fs <= 20.0:
-            raise UserError(
-                f"a time step of {self.timestep_fs:g} fs cannot work; the unit is femtoseconds and "
-                "4 is usual"
-            )
-        if min(self.temperatures) < 0.0 or max(self.temperatures) > 5000.0:
-            raise UserError("temperatures are in kelvin, from 0 to 5000")
-        if self.friction < 0.0 or (self.integrator == "brownian" and self.friction == 0.0):
-            raise UserError(f"a friction of {self.friction:g} per ps cannot work; 1 is usual")
-        if not 0 <= self.first_replica < (1 << 32) - len(self.temperatures):
-            raise UserError(f"first_replica {self.first_replica} must lie between 0 and 2^32")
-        if not 0 <= self.seed < 1 << 64:
-            raise UserError(f"seed {self.seed} must lie between 0 and 2^64 - 1")
-
-    def to_dict(self) -> dict[str, object]:
-        """Return plain JSON values."""
-        return {**asdict(self), "temperatures": list(self.temperatures)}
-
-    @property
-    def timestep_ps(self) -> float:
-        """Time step in picoseconds."""
-        return self.timestep_fs / FEMTOSECONDS_PER_PICOSECOND
 
 
 class Simulation:
@@ -156,7 +89,7 @@ class Simulation:
         **settings: object,
     ) -> None:
         self.system = system
-        self.settings = Settings(_per_replica(temperature, replicas), **settings)  # type: ignore[arg-type]
+        self.settings = Settings(per_replica(temperature, replicas), **settings)  # type: ignore[arg-type]
         self.reporters = list(reporters)
         self.report_every = report_every
         self.replicas = replicas
@@ -297,12 +230,12 @@ class Simulation:
             )
         if temperature is None:
             temperature = before.temperatures
-        temperatures = _per_replica(temperature, self.replicas)
+        temperatures = per_replica(temperature, self.replicas)
         chosen = before.friction if friction is None else float(friction)
         self.settings = replace(before, temperatures=temperatures, friction=chosen)
         # In place: fused steps and captured graphs hold on to this very tensor.
         self.dynamics.kT.copy_(self._thermal_energies())
-        limit = _move_limit(self.settings, self.system.protein)
+        limit = move_limit(self.settings, self.system.protein)
         self.dynamics = replace(self.dynamics, friction=chosen, move_limit=limit)
         if chosen != before.friction:
             self._stepper = None
@@ -338,7 +271,7 @@ class Simulation:
             kT=self._thermal_energies(),
             timestep=settings.timestep_ps,
             friction=settings.friction,
-            move_limit=_move_limit(settings, self.system.protein),
+            move_limit=move_limit(settings, self.system.protein),
         )
 
     def _thermal_energies(self) -> Tensor:
@@ -469,28 +402,3 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise UserError("device cuda was asked for, but PyTorch sees no GPU; use --device cpu")
     return resolved
-
-
-def _per_replica(temperature: float | Sequence[float], replicas: int) -> tuple[float, ...]:
-    if replicas < 1:
-        raise UserError(f"{replicas} replicas cannot be simulated; at least 1")
-    if isinstance(temperature, (int, float)):
-        return (float(temperature),) * replicas
-    temperatures = tuple(float(t) for t in temperature)
-    if len(temperatures) != replicas:
-        raise UserError(f"{len(temperatures)} temperatures for {replicas} replicas; give one each")
-    return temperatures
-
-
-def _move_limit(settings: Settings, protein: Protein) -> float:
-    """Return how far a bead may move in one step, in angstrom.
-
-    Overdamped motion has no speed: there the limit is ten times the thermal step, if that is more.
-    """
-    limit = settings.speed_limit * settings.timestep_ps
-    if settings.integrator == "brownian":
-        hottest = thermal_energy(max(settings.temperatures)) * KCAL_PER_MOL
-        drag = settings.friction * float(protein.masses.min())
-        thermal = 2.0 * settings.timestep_ps * hottest / drag
-        limit = max(limit, 10.0 * math.sqrt(thermal))
-    return limit

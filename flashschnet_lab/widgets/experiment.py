@@ -20,7 +20,8 @@ from flashschnet_lab.errors import UserError
 from flashschnet_lab.measure.accuracy import force_limit, network_force_error, total_force_error
 from flashschnet_lab.measure.memory import kept_bytes, peak_bytes
 from flashschnet_lab.simulation import pull as pulling
-from flashschnet_lab.simulation.engine import Settings, Simulation, resolve_device
+from flashschnet_lab.simulation.engine import Simulation, resolve_device
+from flashschnet_lab.simulation.settings import Settings
 from flashschnet_lab.simulation.state import FIELDS, State
 from flashschnet_lab.system import System, build_force_field
 from flashschnet_lab.units import nanoseconds_per_day
