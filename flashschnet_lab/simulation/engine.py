@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -31,6 +31,7 @@ from flashschnet_lab.simulation.integrators import INTEGRATORS
 from flashschnet_lab.simulation.minimise import minimise
 from flashschnet_lab.simulation.noise import NoiseBlocks
 from flashschnet_lab.simulation.reporters import Frame, Reporter
+from flashschnet_lab.simulation.restraint import Restraint, check_restraints, restraint_energy
 from flashschnet_lab.simulation.room import make_room, watched
 from flashschnet_lab.simulation.settings import DTYPES, Settings, move_limit, per_replica
 from flashschnet_lab.simulation.state import Dynamics, State, inverse_masses, kinetic_energy
@@ -60,6 +61,7 @@ class Simulation:
         reporters: called with a `Frame` every `report_every` steps.
         report_every: steps between frames.
         minimise: move downhill before the first step.
+        restraints: springs on coordinates of every replica, see `simulation.restraint`.
         state: go on from here instead of starting (restarts use it).
         **settings: the other fields of `Settings` (timestep_fs, friction, integrator, seed, ...).
 
@@ -85,6 +87,7 @@ class Simulation:
         reporters: Sequence[Reporter] = (),
         report_every: int = 100,
         minimise: bool = False,
+        restraints: Sequence[Restraint] = (),
         state: State | None = None,
         **settings: object,
     ) -> None:
@@ -95,6 +98,7 @@ class Simulation:
         self.replicas = replicas
         self.device = resolve_device(device)
         self.dtype = DTYPES[self.settings.dtype]
+        self._restraints = self._placed(restraints)
         self.force_field = (
             self._default_force_field() if plan is None else self._build_force_field(plan)
         )
@@ -162,13 +166,47 @@ class Simulation:
 
     def _build_force_field(self, plan: KernelPlan) -> ForceField:
         check_dtype(plan, self.settings.integrator, self.dtype)
-        return build_force_field(
+        force_field = build_force_field(
             [self.system] * self.replicas,
             device=self.device,
             dtype=self.dtype,
             plan=plan,
             deterministic=self.settings.deterministic,
         )
+        force_field.bias = self._bias()
+        return force_field
+
+    @property
+    def restraints(self) -> tuple[Restraint, ...]:
+        """Springs on coordinates that hold the replicas; their tensors may be changed in place."""
+        return self._restraints
+
+    def restrain(self, *restraints: Restraint) -> None:
+        """Go on under these restraints instead of those before, from the same state; none frees it.
+
+        Call it between steps, as `change`.
+
+        Raises:
+            UserError: restraints of other replicas or another molecule; nothing has changed then.
+        """
+        self._restraints = self._placed(restraints)
+        self.force_field.bias = self._bias()
+        self._stepper = None
+        _, forces = self._evaluate(self.state.positions)
+        self.state = replace(self.state, forces=forces)
+
+    def restraint_energy(self) -> np.ndarray:
+        """Return what the restraints hold, [replicas] float64 in kcal/mol; no part of potential."""
+        with torch.no_grad():
+            held = restraint_energy(self._restraints, self.state.positions)
+        return np.broadcast_to(held.cpu().numpy(), (self.replicas,)).copy()
+
+    def _placed(self, restraints: Sequence[Restraint]) -> tuple[Restraint, ...]:
+        check_restraints(restraints, self.replicas, self.system.protein.beads)
+        return tuple(restraint.to(self.device) for restraint in restraints)
+
+    def _bias(self) -> Callable[[Tensor], Tensor] | None:
+        return partial(restraint_energy, self._restraints) if self._restraints else None
 
     @property
     def time_ps(self) -> float:
@@ -247,13 +285,17 @@ class Simulation:
         return make_frame(self.state, self.time_ps)
 
     def energies(self) -> dict[str, np.ndarray]:
-        """Return potential and kinetic energy in kcal/mol and temperature in K, each [replicas]."""
+        """Return potential and kinetic energy in kcal/mol and temperature in K, each [replicas].
+
+        With restraints, what they hold too.
+        """
         frame = self.frame()
-        return {
+        energies = {
             "potential": frame.potential_energy,
             "kinetic": frame.kinetic_energy,
             "temperature": frame.temperature,
         }
+        return {**energies, "restraint": self.restraint_energy()} if self.restraints else energies
 
     def failures(self) -> list[Failure]:
         """Return the replicas that a guard stopped."""

@@ -208,7 +208,9 @@ class Tempering:
         attempt = state.step // self.every
         energies = state.energy.cpu().numpy().copy()
         alive = (state.failed_step < 0).cpu().numpy()
-        rungs = swap(self._rungs[-1], energies, self.ladder, attempt, self.seed, alive)
+        # A restraint is part of what a replica sees: it stays with it, whatever its temperature.
+        seen = energies + self.simulation.restraint_energy()
+        rungs = swap(self._rungs[-1], seen, self.ladder, attempt, self.seed, alive)
         self._assign(rungs)
         self._energies.append(energies)
         self._rungs.append(rungs)

@@ -15,6 +15,7 @@ import torch
 from flashschnet_lab import __version__
 from flashschnet_lab.measure.accuracy import force_error
 from flashschnet_lab.simulation.engine import Simulation
+from flashschnet_lab.simulation.restraint import restraint_forces
 from flashschnet_lab.units import BOLTZMANN, nanoseconds_per_day
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def make_receipt(
         wall_seconds: time spent stepping and writing.
         ending: "finished", or why it stopped early.
         times_ps: [frames] of the frames of this run.
-        total_energy: [frames, replicas], potential plus kinetic, kcal/mol.
+        total_energy: [frames, replicas], potential, kinetic and of restraints, kcal/mol.
     """
     settings, system = simulation.settings, simulation.system
     steps = simulation.state.step - first_step
@@ -79,6 +80,9 @@ def make_receipt(
         "device": describe_device(simulation.device),
         "versions": library_versions(),
     }
+    if simulation.restraints:
+        receipt["restraints"] = [restraint.to_dict() for restraint in simulation.restraints]
+        receipt["restraint_energy"] = simulation.restraint_energy().tolist()
     if settings.integrator == "verlet" and len(times_ps) > 1:
         drift = energy_drift(times_ps, total_energy, 3 * system.protein.beads)
         receipt["energy_drift"] = {
@@ -89,10 +93,14 @@ def make_receipt(
 
 
 def last_force_error(simulation: Simulation) -> float:
-    """Return the force error of the present frame against float64, over the first replicas."""
+    """Return the force error of the present frame against float64, over the first replicas.
+
+    Of the potential alone: restraints are computed in float64 anyway.
+    """
     replicas, state = min(CHECKED_REPLICAS, simulation.replicas), simulation.state
     systems = [simulation.system] * replicas
-    return force_error(systems, state.positions[:replicas], state.forces[:replicas])
+    potential = state.forces - restraint_forces(simulation.restraints, state.positions)
+    return force_error(systems, state.positions[:replicas], potential[:replicas])
 
 
 def energy_drift(times_ps: np.ndarray, total_energy: np.ndarray, degrees: int) -> float:
@@ -163,6 +171,9 @@ def receipt_table(receipt: dict) -> Table:
         "device": receipt["device"]["name"],
         "versions": ", ".join(f"{k} {v}" for k, v in receipt["versions"].items()),
     }
+    if "restraints" in receipt:
+        names = ", ".join(r["coordinate"]["name"] for r in receipt["restraints"])
+        rows["restraints"] = f"on {names}; their energy is no part of the potential"
     if "energy_drift" in receipt:
         drift = receipt["energy_drift"]["kT_per_ns_per_degree"]
         rows["energy drift"] = f"{drift:.2e} kT(300 K) per ns and degree of freedom"

@@ -18,10 +18,12 @@ from flashschnet_lab import __version__
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.simulation.engine import Simulation, resolve_device
 from flashschnet_lab.simulation.reporters import Reporter
+from flashschnet_lab.simulation.restraint import restraint_from_dict
 from flashschnet_lab.simulation.state import FIELDS, State
 from flashschnet_lab.system import System
 
-FORMAT = 1
+FORMAT = 2
+"""2 may have restraints; a checkpoint without them is written as 1, which older versions read."""
 
 
 def save_checkpoint(simulation: Simulation, path: str | Path) -> None:
@@ -35,11 +37,12 @@ def save_checkpoint(simulation: Simulation, path: str | Path) -> None:
     path = Path(path)
     tensors = {n: getattr(simulation.state, n).detach().cpu().contiguous() for n in FIELDS}
     description = {
-        "format": FORMAT,
+        "format": FORMAT if simulation.restraints else 1,
         "step": simulation.state.step,
         "settings": simulation.settings.to_dict(),
         "plan": simulation.plan.name,
         "report_every": simulation.report_every,
+        "restraints": [restraint.to_dict() for restraint in simulation.restraints],
         "model": {"name": simulation.system.model.name, "sha256": simulation.system.model.digest},
         "protein": {
             "name": simulation.system.name,
@@ -110,6 +113,7 @@ def restore(
         plan=plan,
         reporters=reporters,
         report_every=description["report_every"],
+        restraints=[restraint_from_dict(r) for r in description.get("restraints", ())],
         **settings,
     )
 

@@ -144,7 +144,8 @@ def _drive(
         nonlocal saved_at
         writer.append(frame)
         times.append(frame.time_ps)
-        energies.append(frame.potential_energy + frame.kinetic_energy)
+        total = frame.potential_energy + frame.kinetic_energy
+        energies.append(total + simulation.restraint_energy() if simulation.restraints else total)
         if watch is not None:
             watch(simulation, frame.step - first_step)
         if time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:

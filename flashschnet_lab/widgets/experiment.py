@@ -209,8 +209,6 @@ class Experiment:
             UserError: a plan that is unknown or cannot run here; the old one goes on.
         """
         self.simulation.use_plan(as_plan(plan, self.simulation.device.type))
-        if self.pull is not None:
-            pulling.keep_pulling(self.simulation, self.pull)
         self._forget_speed()
         self.recording.mark(self.plan.name)
 
@@ -280,8 +278,8 @@ class Experiment:
             seed=settings.seed,
         )
         if self.pull is not None and rows is not None:
-            self.pull.rest_lengths = self.pull.rest_lengths[rows]
-            pulling.keep_pulling(self.simulation, self.pull)
+            mine = replace(self.pull, restraint=self.pull.restraint.rows(rows))
+            self.pull = pulling.keep_pulling(self.simulation, mine)
         self._forget_speed()
 
     def _forget_speed(self) -> None:
