@@ -230,15 +230,20 @@ class Tempering:
 
     def _check_record(self) -> None:
         """Refuse a record that does not end where the simulation is."""
-        expected = np.array(self.ladder)[self._rungs[-1]]
-        made = self._first + len(self._energies)
-        if made != self.simulation.state.step // self.every or not np.array_equal(
-            expected, self.simulation.settings.temperatures
-        ):
+        if not _fits(self.exchanges, self.simulation):
             raise UserError(
-                f"the record of exchanges ends after attempt {made}, which is not where the "
-                "simulation stands; they belong to different runs"
+                f"the record of exchanges ends after attempt {self._first + len(self._energies)}, "
+                "which is not where the simulation stands; they belong to different runs"
             )
+
+
+def _fits(exchanges: Exchanges, simulation: Simulation) -> bool:
+    """Return whether a record ends where a simulation stands, or before a trade that is due."""
+    made, step = exchanges.first + exchanges.attempts, simulation.state.step
+    expected = np.array(exchanges.ladder)[exchanges.rungs[-1]]
+    return made in (step // exchanges.every, (step - 1) // exchanges.every) and np.array_equal(
+        expected, simulation.settings.temperatures
+    )
 
 
 def save_tempering(tempering: Tempering, folder: str | Path) -> None:
@@ -251,7 +256,7 @@ def save_tempering(tempering: Tempering, folder: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # The record first: one that is ahead of its checkpoint can be cut back, the reverse cannot.
     write_exchanges(tempering.exchanges, folder / RECORD)
-    save_checkpoint(tempering.simulation, folder / CHECKPOINT)
+    save_checkpoint(tempering.simulation, folder / CHECKPOINT, tempered=True)
 
 
 def restore_tempering(
@@ -276,6 +281,10 @@ def restore_tempering(
     """
     folder = Path(folder)
     exchanges = read_exchanges(folder / RECORD)
-    simulation = restore(folder / CHECKPOINT, system, plan=plan, device=device, reporters=reporters)
+    simulation = restore(
+        folder / CHECKPOINT, system, plan=plan, device=device, reporters=reporters, tempered=True
+    )
     kept = exchanges.until(simulation.state.step)
+    if not _fits(kept, simulation):  # the checkpoint may be of the moment before a trade
+        kept = exchanges.until(simulation.state.step - 1)
     return Tempering(simulation, kept.ladder, kept.every, seed=kept.seed, exchanges=kept)
