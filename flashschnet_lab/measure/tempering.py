@@ -23,6 +23,7 @@ from flashschnet_lab.analysis.reweighting import tempering_weights
 from flashschnet_lab.analysis.structure import c_alpha_indices, native_contacts, native_pairs, rmsd
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_system
+from flashschnet_lab.measure.recorded import plain
 from flashschnet_lab.paths import data_folder
 from flashschnet_lab.simulation.engine import Simulation, resolve_device
 from flashschnet_lab.simulation.exchange import Tempering
@@ -164,21 +165,21 @@ def measure(
         "protein": system.name,
         "model": system.model.name,
         "plan": simulation.plan.name,
-        "throughput": {"replicas": list(counts), "replica_steps_per_second": _plain(rates, 0)},
+        "throughput": {"replicas": list(counts), "replica_steps_per_second": plain(rates, 0)},
         "tempering": {
-            "ladder": _plain(ladder, 1),
+            "ladder": plain(ladder, 1),
             "ladders": ladders,
             "time_ps": time_ps,
             "seconds": round(elapsed, 1),
             "processor_seconds": round(worked, 1),
-            "acceptance": _plain(acceptance(run.exchanges), 3),
+            "acceptance": plain(acceptance(run.exchanges), 3),
             "round_trips_per_replica": float(round_trips(run.exchanges).mean()),
         },
         "surface": {
             "temperature": surface.temperature,
-            "edges": [_plain(edges, 4) for edges in surface.edges],
-            "free_energy": _plain(surface.free_energy, 3),
-            "error": _plain(surface.error, 3),
+            "edges": [plain(edges, 4) for edges in surface.edges],
+            "free_energy": plain(surface.free_energy, 3),
+            "error": plain(surface.error, 3),
         },
         "device": describe_device(resolve_device(None))["name"],
         "versions": library_versions(),
@@ -215,14 +216,6 @@ def recorded_surface(found: dict) -> Landscape:
         error=np.array(surface["error"], dtype=np.float64),
         temperature=surface["temperature"],
     )
-
-
-def _plain(values: Sequence[float] | np.ndarray, digits: int) -> list:
-    """Return nested lists; what is not finite becomes None, which JSON can hold."""
-    rounded = np.round(np.asarray(values, dtype=np.float64), digits)
-    plain = rounded.astype(object)
-    plain[~np.isfinite(rounded)] = None
-    return plain.tolist()
 
 
 def main() -> None:
