@@ -2,7 +2,7 @@
 
     python -m flashschnet_lab.measure.umbrella chignolin FILE.json
 
-pulls the ends of a folded protein apart, window by window in one batch, and writes the profile down.
+pulls the ends of a folded protein apart, all windows in one batch, and writes the profile down.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import json
 import time
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ def measure(
             "error": plain(profile.error, 3),
         },
         "device": describe_device(simulation.device)["name"],
-        "versions": library_versions(),
+        "versions": {**library_versions(), "pymbar": version("pymbar")},
         "made": date.today().isoformat(),
     }
 
