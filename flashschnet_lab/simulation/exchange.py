@@ -182,6 +182,20 @@ class Tempering:
             self._trade_if_due()
             yield frame
 
+    def frame(self) -> Frame:
+        """Return the present frame; at the step of an attempt, as it was before it."""
+        frame = self.simulation.frame()
+        last = self.every * (self._first + len(self._energies))
+        if not self._energies or frame.step != last:
+            return frame
+        ladder = np.array(self.ladder)
+        back = ladder[self._rungs[-2]] / ladder[self._rungs[-1]]  # [replicas]
+        return replace(
+            frame,
+            kinetic_energy=back * frame.kinetic_energy,
+            temperature=back * frame.temperature,
+        )
+
     def stop(self) -> None:
         """Ask a running `run` or `iterate` to return soon (safe from another thread)."""
         self._stop_asked = True

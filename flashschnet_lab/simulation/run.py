@@ -192,7 +192,7 @@ def _drive(
             problem = stopped
         wall = time.perf_counter() - begun
         if simulation.state.step > writer.last_step:
-            report(simulation.frame())
+            report(mover.frame())
         writer.flush()
         if problem is None:
             _save(mover, folder)

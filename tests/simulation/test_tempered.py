@@ -138,6 +138,18 @@ def test_frames_after_the_record_are_left_out(folder: Path, tmp_path: Path) -> N
     assert open_tempered(tmp_path / "run").steps[-1] == 10
 
 
+def test_the_last_frame_is_as_it_was_before_the_trade(chain: System, tmp_path: Path) -> None:
+    """It is written when the run is over, after a trade at that step has scaled velocities."""
+    stored, live = start(chain), start(chain)
+    stored.simulation.report_every = 100
+    start_run(stored, tmp_path / "run", 20)
+    before = list(live.iterate(20, every=20))[-1]
+    assert not np.array_equal(live.exchanges.rungs[-1], live.exchanges.rungs[-2])
+    written = open_trajectory(tmp_path / "run")
+    np.testing.assert_allclose(written.kinetic_energy[-1], before.kinetic_energy, rtol=1e-12)
+    np.testing.assert_allclose(written.temperature[-1], before.temperature, rtol=1e-12)
+
+
 def test_export_of_a_temperature(folder: Path, tmp_path: Path) -> None:
     mdtraj = pytest.importorskip("mdtraj")
     files = export_temperature(folder, 340.0, tmp_path / "warm.xtc", ladder=1)
