@@ -31,8 +31,9 @@ from flashschnet_lab.errors import UserError
 class Restraint:
     """A spring on a coordinate of every replica. Make one with `restrain`.
 
-    The tensors may be changed in place while a simulation rests between two runs: captured CUDA
-    graphs go on reading them, and checkpoints keep what they are then.
+    The tensors of `Simulation.restraints` may be changed in place while it rests between two runs:
+    captured CUDA graphs go on reading them, and checkpoints keep what they are then. A simulation
+    shares the tensors that it was given where they lie on its device already.
 
     Attributes:
         coordinate: that is held.
