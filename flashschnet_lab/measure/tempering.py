@@ -193,12 +193,20 @@ def recorded_tempering(name: str = "h200") -> dict:
     Raises:
         UserError: there is no such record.
     """
-    folder = data_folder() / "measurements" / "tempering"
-    path = folder / f"{name}.json"
+    path = _records() / f"{name}.json"
     if not path.is_file():
-        known = ", ".join(sorted(found.stem for found in folder.glob("*.json")))
+        known = ", ".join(recorded_names())
         raise UserError(f"there is no recorded tempering {name!r}; there are: {known}")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def recorded_names() -> list[str]:
+    """Return the names of all that `recorded_tempering` knows."""
+    return sorted(found.stem for found in _records().glob("*.json"))
+
+
+def _records() -> Path:
+    return data_folder() / "measurements" / "tempering"
 
 
 def recorded_by(found: dict) -> str:

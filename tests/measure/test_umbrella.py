@@ -17,6 +17,7 @@ from flashschnet_lab.paths import data_folder
 from flashschnet_lab.proteins.library import embedded_protein
 from flashschnet_lab.system import System
 
+RECORDS = sorted((data_folder() / "measurements" / "umbrella").glob("*.json"))
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -45,8 +46,8 @@ def test_a_record_is_json(hairpin):
         )
 
 
-def test_the_record_that_comes_with_the_package():
-    path = data_folder() / "measurements" / "umbrella" / "cpu.json"
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_a_record_that_comes_with_the_package(path):
     found = json.loads(path.read_text(encoding="utf-8"))
     assert found["protein"] == "chignolin" and len(found["commit"]) == 40
     assert found["versions"]["pymbar"] and found["command"].startswith("python -m")
