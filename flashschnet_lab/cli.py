@@ -20,6 +20,7 @@ from flashschnet_lab.cli_choices import (
 )
 from flashschnet_lab.cli_fetch import fetch
 from flashschnet_lab.cli_models import export_model, import_
+from flashschnet_lab.cli_temper import temper
 from flashschnet_lab.errors import UserError
 
 app = typer.Typer(
@@ -161,16 +162,34 @@ def doctor() -> None:
 def export(
     run: Annotated[Path, typer.Argument(help="Run folder or trajectory store.")],
     out: Annotated[Path, typer.Argument(help="File to write: .xtc, .dcd or .pdb.")],
-    replica: Annotated[int, typer.Option(help="Which replica, from 0.", min=0)] = 0,
+    replica: Annotated[
+        Optional[int],  # noqa: UP045
+        typer.Option(help="Which replica, from 0. Default: 0.", min=0),
+    ] = None,
+    temperature: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Of a tempered run: what was seen at this temperature, kelvin."),
+    ] = None,
+    ladder: Annotated[
+        int, typer.Option(help="With --temperature: which ladder, from 0.", min=0)
+    ] = 0,
     every: Annotated[int, typer.Option(help="Take every so many frames.", min=1)] = 1,
     align: Annotated[bool, typer.Option("--align", help="Superpose on the first frame.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite files that exist.")] = False,
 ) -> None:
     """Write a replica's trajectory as XTC, DCD or PDB, for any molecular viewer."""
-    from flashschnet_lab.simulation.export import export_replica
+    from flashschnet_lab.simulation.export import export_replica, export_temperature
 
+    if replica is not None and temperature is not None:
+        raise UserError("give either --replica or --temperature, not both")
     frames = slice(None, None, every)
-    for path in export_replica(run, replica, out, frames=frames, align=align, force=force):
+    if temperature is None:
+        written = export_replica(run, replica or 0, out, frames=frames, align=align, force=force)
+    else:
+        written = export_temperature(
+            run, temperature, out, ladder=ladder, frames=frames, align=align, force=force
+        )
+    for path in written:
         typer.echo(f"wrote {path}")
 
 
@@ -178,6 +197,7 @@ app.command()(bench)
 app.command()(fetch)
 app.command(name="import")(import_)
 app.command(name="export-model")(export_model)
+app.command()(temper)
 
 
 @app.command()

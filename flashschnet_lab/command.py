@@ -52,7 +52,7 @@ def simulation_command(
     else:
         which = protein if pdb is None else pdb
         system = load_system(which, model, mapping=mapping, rename=rename, incomplete=incomplete)
-    _introduce(system, console)
+    introduce(system, console)
     simulation = Simulation(
         system,
         replicas,
@@ -63,19 +63,19 @@ def simulation_command(
         minimise=minimise,
         **settings,
     )
-    _tell_table(simulation, console)
+    tell_table(simulation, console)
     folder = out or new_folder(system.name)
-    with _progress(console, steps) as watch:
+    with progress(console, steps) as watch:
         receipt = start_run(simulation, folder, steps, quantise=quantise, watch=watch)
-    _conclude(receipt, folder, console)
+    conclude(receipt, folder, console)
 
 
 def run_command(folder: Path, steps: int, *, plan: KernelPlan | None, device: str | None) -> None:
     """Go on with the run of a folder for so many steps and show what came of it."""
     console = Console()
-    with _progress(console, steps) as watch:
+    with progress(console, steps) as watch:
         receipt = continue_run(folder, steps, plan=plan, device=device, watch=watch)
-    _conclude(receipt, folder, console)
+    conclude(receipt, folder, console)
 
 
 def list_proteins() -> None:
@@ -151,7 +151,7 @@ def compile_command(
     console.print(f"force error of the network alone, on the worst of: {names}", highlight=False)
 
 
-def _tell_table(simulation: Simulation, console: Console) -> None:
+def tell_table(simulation: Simulation, console: Console) -> None:
     """Say which table of filters moves the protein, if one does."""
     plan, system = simulation.plan, simulation.system
     if not plan.tabulated or system.model.network is None:
@@ -166,7 +166,8 @@ def _tell_table(simulation: Simulation, console: Console) -> None:
     )
 
 
-def _introduce(system: System, console: Console) -> None:
+def introduce(system: System, console: Console) -> None:
+    """Say which protein is moved by what."""
     protein = system.protein
     console.print(
         f"[bold]{protein.name}[/bold]: {len(protein.residues)} residues, "
@@ -182,15 +183,16 @@ def _introduce(system: System, console: Console) -> None:
         )  # fmt: skip
 
 
-def _conclude(receipt: dict, folder: Path, console: Console) -> None:
+def conclude(receipt: dict, folder: Path, console: Console, command: str = "simulate") -> None:
+    """Show a receipt, and how to go on."""
     console.print(receipt_table(receipt))
     console.print(f"trajectory, checkpoint, receipt and picture are in [bold]{folder}[/bold]")
-    console.print(f"go on:  flashschnet simulate --restart {folder}", highlight=False)
+    console.print(f"go on:  flashschnet {command} --restart {folder}", highlight=False)
     console.print(f"export: flashschnet export {folder} trajectory.xtc", highlight=False)
 
 
 @contextmanager
-def _progress(console: Console, steps: int) -> Iterator[Watch]:
+def progress(console: Console, steps: int) -> Iterator[Watch]:
     """Show a bar with ns/day and the time left; yields what to call with every frame."""
     columns = (
         TextColumn("{task.description}"),

@@ -27,6 +27,7 @@ PACKAGES = {
     "numba": "CPU kernels",
     "mdtraj": "PDB files, export, analysis",
     "gemmi": "mmCIF files",
+    "pymbar": "joining temperatures and umbrella windows",
     "zarr": "trajectories",
     "numcodecs": "trajectories",
     "safetensors": "models",

@@ -1,11 +1,16 @@
 """Weights that make frames of many temperatures count as frames of one.
 
-The multistate Bennett acceptance ratio: among all estimates that use every frame, the one of least
-variance. Source: M. R. Shirts and J. D. Chodera, Journal of Chemical Physics 129, 124105 (2008).
+The multistate Bennett acceptance ratio (MBAR): among all estimates that use every frame, the one of
+least variance. Source: M. R. Shirts and J. D. Chodera, Journal of Chemical Physics 129, 124105
+(2008). Its equations are solved by their authors' own pymbar.
 """
 
 from __future__ import annotations
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,11 +18,8 @@ import numpy as np
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.units import BOLTZMANN
 
-TOLERANCE = 1e-9
-"""Largest change of a dimensionless free energy in the last round."""
-MOST_ROUNDS = 5000
-GENTLE_ROUNDS = 20
-"""Rounds of plain iteration before Newton's method may leap."""
+CONSISTENT = 1e-3
+"""Largest relative error of the frames that each state should hold; a solution has far less."""
 
 
 def tempering_weights(energies: Any, temperatures: Any, target: float) -> np.ndarray:
@@ -32,7 +34,7 @@ def tempering_weights(energies: Any, temperatures: Any, target: float) -> np.nda
         [...] float64, the same shape, sum 1.
 
     Raises:
-        UserError: shapes that differ, or values that cannot be.
+        UserError: shapes that differ, values that cannot be, or temperatures that do not overlap.
     """
     u, drawn = np.asarray(energies, dtype=np.float64), np.asarray(temperatures, dtype=np.float64)
     if u.shape != drawn.shape or u.size == 0:
@@ -41,7 +43,8 @@ def tempering_weights(energies: Any, temperatures: Any, target: float) -> np.nda
         raise UserError("energies must be finite and temperatures above 0 K")
     reduced, counts = _reduced(u.ravel(), drawn.ravel())
     denominator = _log_mixture(reduced, counts, solve(reduced, counts))
-    log_weight = -u.ravel() / (BOLTZMANN * target) - denominator
+    # A common energy changes no weight, and keeps exponents small.
+    log_weight = -(u.ravel() - u.min()) / (BOLTZMANN * target) - denominator
     weight = np.exp(log_weight - log_weight.max())
     return (weight / weight.sum()).reshape(u.shape)
 
@@ -62,36 +65,49 @@ def solve(reduced: np.ndarray, counts: np.ndarray) -> np.ndarray:
     Raises:
         UserError: the states overlap so little that no answer is found.
     """
-    f = np.zeros(len(counts))
-    for number in range(MOST_ROUNDS):
-        shares = np.exp(
-            np.log(counts)[:, None] + f[:, None] - reduced - _log_mixture(reduced, counts, f)
-        )  # [states, frames]: the chance that a frame was drawn in a state; columns sum to 1
-        expected = shares.sum(1)
-        change = -np.log(expected / counts)
-        if number >= GENTLE_ROUNDS:
-            change = _newton(shares, expected, counts, change)
-        f = f + change
-        f -= f[0]
-        if np.abs(change - change[0]).max() < TOLERANCE:
-            return f
-    raise UserError("the temperatures overlap too little to be joined; run longer or add rungs")
+    with quiet_pymbar() as pymbar:
+        try:
+            f = pymbar.MBAR(reduced, counts, solver_protocol="robust").f_k
+        except (pymbar.utils.ParameterError, np.linalg.LinAlgError) as error:
+            raise UserError(_NO_OVERLAP) from error
+    own = np.log(counts)[:, None] + f[:, None] - reduced  # [states, frames]
+    shares = np.exp(own - _log_mixture(reduced, counts, f))
+    # In each state the chances that a frame was drawn there add up to the frames that were.
+    if not np.allclose(shares.sum(1), counts, rtol=CONSISTENT):
+        raise UserError(_NO_OVERLAP)
+    return np.asarray(f - f[0])
 
 
-def _newton(
-    shares: np.ndarray, expected: np.ndarray, counts: np.ndarray, plain: np.ndarray
-) -> np.ndarray:
-    """Return Newton's step of the convex problem, or the plain one where it leaps too far."""
-    hessian = np.diag(expected) - shares @ shares.T
-    step = np.linalg.lstsq(hessian, counts - expected, rcond=None)[0]
-    step = step - step[0]
-    return step if np.abs(step).max() < 1.0 else plain
+@contextmanager
+def quiet_pymbar() -> Iterator[Any]:
+    """Import pymbar and yield it, keeping its advertisements from the user's terminal.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    logger = logging.getLogger("pymbar")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                import pymbar
+            except ImportError as error:
+                raise UserError(
+                    'pymbar joins the frames and is not installed: pip install "pymbar>=4.0.2"'
+                ) from error
+            yield pymbar
+    finally:
+        logger.setLevel(before)
+
+
+_NO_OVERLAP = "the states overlap too little to be joined; run longer, or add rungs or windows"
 
 
 def _reduced(energies: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return beta U [states, frames] and the frames per state [states]."""
     states, counts = np.unique(drawn, return_counts=True)
-    # A common energy changes no weight, and keeps exponents small.
     return (energies - energies.min())[None] / (BOLTZMANN * states[:, None]), counts
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.paths import data_folder
 
@@ -193,6 +195,14 @@ def draw_recorded(
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()
     return figure
+
+
+def plain(values: Sequence[float] | np.ndarray, digits: int) -> list:
+    """Return nested lists; what is not finite becomes None, which JSON can hold."""
+    rounded = np.round(np.asarray(values, dtype=np.float64), digits)
+    plain = rounded.astype(object)
+    plain[~np.isfinite(rounded)] = None
+    return plain.tolist()
 
 
 def _work(record: dict[str, Any]) -> tuple[str, int, str, str]:

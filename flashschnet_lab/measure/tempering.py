@@ -23,6 +23,7 @@ from flashschnet_lab.analysis.reweighting import tempering_weights
 from flashschnet_lab.analysis.structure import c_alpha_indices, native_contacts, native_pairs, rmsd
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_system
+from flashschnet_lab.measure.recorded import plain
 from flashschnet_lab.paths import data_folder
 from flashschnet_lab.simulation.engine import Simulation, resolve_device
 from flashschnet_lab.simulation.exchange import Tempering
@@ -155,29 +156,30 @@ def measure(
     )
     steps = round(time_ps / simulation.settings.timestep_ps)
     every = max(1, steps // 500)
-    begun = time.perf_counter()
+    begun, worked = time.perf_counter(), time.process_time()
     run = observed(Tempering(simulation, ladder), steps, every)
-    elapsed = time.perf_counter() - begun
+    elapsed, worked = time.perf_counter() - begun, time.process_time() - worked
     skip = int(SETTLING * len(run.steps))
     surface = surface_at(run, LOWEST, skip=skip)
     return {
         "protein": system.name,
         "model": system.model.name,
         "plan": simulation.plan.name,
-        "throughput": {"replicas": list(counts), "replica_steps_per_second": _plain(rates, 0)},
+        "throughput": {"replicas": list(counts), "replica_steps_per_second": plain(rates, 0)},
         "tempering": {
-            "ladder": _plain(ladder, 1),
+            "ladder": plain(ladder, 1),
             "ladders": ladders,
             "time_ps": time_ps,
             "seconds": round(elapsed, 1),
-            "acceptance": _plain(acceptance(run.exchanges), 3),
+            "processor_seconds": round(worked, 1),
+            "acceptance": plain(acceptance(run.exchanges), 3),
             "round_trips_per_replica": float(round_trips(run.exchanges).mean()),
         },
         "surface": {
             "temperature": surface.temperature,
-            "edges": [_plain(edges, 4) for edges in surface.edges],
-            "free_energy": _plain(surface.free_energy, 3),
-            "error": _plain(surface.error, 3),
+            "edges": [plain(edges, 4) for edges in surface.edges],
+            "free_energy": plain(surface.free_energy, 3),
+            "error": plain(surface.error, 3),
         },
         "device": describe_device(resolve_device(None))["name"],
         "versions": library_versions(),
@@ -191,12 +193,20 @@ def recorded_tempering(name: str = "h200") -> dict:
     Raises:
         UserError: there is no such record.
     """
-    folder = data_folder() / "measurements" / "tempering"
-    path = folder / f"{name}.json"
+    path = _records() / f"{name}.json"
     if not path.is_file():
-        known = ", ".join(sorted(found.stem for found in folder.glob("*.json")))
+        known = ", ".join(recorded_names())
         raise UserError(f"there is no recorded tempering {name!r}; there are: {known}")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def recorded_names() -> list[str]:
+    """Return the names of all that `recorded_tempering` knows."""
+    return sorted(found.stem for found in _records().glob("*.json"))
+
+
+def _records() -> Path:
+    return data_folder() / "measurements" / "tempering"
 
 
 def recorded_by(found: dict) -> str:
@@ -214,14 +224,6 @@ def recorded_surface(found: dict) -> Landscape:
         error=np.array(surface["error"], dtype=np.float64),
         temperature=surface["temperature"],
     )
-
-
-def _plain(values: Sequence[float] | np.ndarray, digits: int) -> list:
-    """Return nested lists; what is not finite becomes None, which JSON can hold."""
-    rounded = np.round(np.asarray(values, dtype=np.float64), digits)
-    plain = rounded.astype(object)
-    plain[~np.isfinite(rounded)] = None
-    return plain.tolist()
 
 
 def main() -> None:

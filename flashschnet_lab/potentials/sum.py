@@ -29,7 +29,7 @@ class Evaluation:
 
     Attributes:
         energy: [molecules] float64, kcal/mol.
-        forces: shape and dtype of the positions, kcal/mol/A.
+        forces: shape and dtype of the positions, kcal/mol/A; those of a `bias` come on top.
     """
 
     energy: Tensor
@@ -48,6 +48,10 @@ class ForceField(nn.Module):
         plan: which implementation of each operator runs.
         deterministic: on a GPU, sum in an order that never changes (slower). A CPU always does.
         table: of the network's filters, for a plan that reads one.
+
+    Attributes:
+        bias: positions [beads, 3] to an energy per molecule that is no part of the potential: its
+            forces are added under every plan, its energy is not. None without.
 
     Raises:
         ValueError: nothing to sum, a network without the type of every bead, or no table for a
@@ -82,6 +86,7 @@ class ForceField(nn.Module):
         self.contacts = contacts
         self.plan = plan
         self.deterministic = deterministic
+        self.bias: Callable[[Tensor], Tensor] | None = None
         self._table = table
         self._finder: NeighborFinder | None = None
         self._evaluate: Evaluate | None = None
@@ -118,7 +123,8 @@ class ForceField(nn.Module):
     def gradient(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Return energies [beads of all], only whose sums per molecule mean something, and dE/dx.
 
-        What a plan has fused is evaluated without autograd. Nothing waits for the device.
+        The slope of the bias is part of dE/dx. What a plan has fused is evaluated without autograd.
+        Nothing waits for the device.
 
         Args:
             positions: [beads, 3] or [molecules, beads of one, 3], angstrom.
@@ -137,6 +143,8 @@ class ForceField(nn.Module):
         if self.priors is not None:
             energy, gradient = self.priors.evaluate(x, self.plan.priors, energy, gradient)
         assert energy is not None and gradient is not None
+        if self.bias is not None:
+            gradient = gradient + _differentiated(self.bias, x)[1]
         return energy, gradient
 
     def _network_energy(self, x: Tensor) -> Tensor:
@@ -181,6 +189,9 @@ class ForceField(nn.Module):
             x = positions.detach().requires_grad_()
             energy = self.energy(x)
             (gradient,) = torch.autograd.grad(energy.sum(), x)
+            if self.bias is not None:
+                push = _differentiated(self.bias, x.reshape(-1, 3))[1]
+                gradient = gradient + push.view(gradient.shape)
         return Evaluation(energy.detach(), -gradient)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -15,7 +14,6 @@ from torch import Tensor
 from flashschnet_kernels.plan import KernelPlan
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.potentials.sum import ForceField
-from flashschnet_lab.proteins.protein import Protein
 from flashschnet_lab.simulation.capture import why_not
 from flashschnet_lab.simulation.frames import HostCopies, HostCopy, make_frame
 from flashschnet_lab.simulation.fused_step import check_dtype
@@ -32,81 +30,17 @@ from flashschnet_lab.simulation.integrators import INTEGRATORS
 from flashschnet_lab.simulation.minimise import minimise
 from flashschnet_lab.simulation.noise import NoiseBlocks
 from flashschnet_lab.simulation.reporters import Frame, Reporter
+from flashschnet_lab.simulation.restraint import Restraint, check_restraints, restraint_energy
 from flashschnet_lab.simulation.room import make_room, watched
+from flashschnet_lab.simulation.settings import DTYPES, Settings, move_limit, per_replica
 from flashschnet_lab.simulation.state import Dynamics, State, inverse_masses, kinetic_energy
 from flashschnet_lab.simulation.stepper import Stepper, make_stepper
 from flashschnet_lab.system import System, force_field_under
-from flashschnet_lab.units import (
-    FEMTOSECONDS_PER_PICOSECOND,
-    KCAL_PER_MOL,
-    thermal_energy,
-)
+from flashschnet_lab.units import thermal_energy
 
 CHECK_EVERY = 100
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
 VELOCITY_STEP = (1 << 62) + 1
 """The step whose noise draws the first velocities: no simulation ever reaches it."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a system is simulated.
-
-    Attributes:
-        temperatures: of each replica, in kelvin.
-        timestep_fs: in femtoseconds.
-        friction: in 1/ps.
-        integrator: "langevin", "verlet" or "brownian".
-        seed: key of the random streams.
-        first_replica: stream of the first replica (replica r draws from stream first_replica + r).
-        dtype: "float32" or "float64".
-        speed_limit: A/ps; faster beads stop their replica (overdamped: see `_move_limit`).
-        keep_going: go on with the other replicas when one stops.
-        deterministic: repeat to the bit on a GPU too (a CPU always does).
-    """
-
-    temperatures: tuple[float, ...]
-    timestep_fs: float = 4.0
-    friction: float = 1.0
-    integrator: str = "langevin"
-    seed: int = 1
-    first_replica: int = 0
-    dtype: str = "float32"
-    speed_limit: float = 100.0
-    keep_going: bool = False
-    deterministic: bool = True
-
-    def __post_init__(self) -> None:
-        if not self.temperatures:
-            raise UserError("a simulation needs at least one replica")
-        if self.integrator not in INTEGRATORS:
-            raise UserError(
-                f"integrator {self.integrator!r} is unknown; known: {', '.join(INTEGRATORS)}"
-            )
-        if self.dtype not in DTYPES:
-            raise UserError(f"dtype {self.dtype!r} is unknown; known: {', '.join(DTYPES)}")
-        if not 0.0 < self.timestep_fs <= 20.0:
-            raise UserError(
-                f"a time step of {self.timestep_fs:g} fs cannot work; the unit is femtoseconds and "
-                "4 is usual"
-            )
-        if min(self.temperatures) < 0.0 or max(self.temperatures) > 5000.0:
-            raise UserError("temperatures are in kelvin, from 0 to 5000")
-        if self.friction < 0.0 or (self.integrator == "brownian" and self.friction == 0.0):
-            raise UserError(f"a friction of {self.friction:g} per ps cannot work; 1 is usual")
-        if not 0 <= self.first_replica < (1 << 32) - len(self.temperatures):
-            raise UserError(f"first_replica {self.first_replica} must lie between 0 and 2^32")
-        if not 0 <= self.seed < 1 << 64:
-            raise UserError(f"seed {self.seed} must lie between 0 and 2^64 - 1")
-
-    def to_dict(self) -> dict[str, object]:
-        """Return plain JSON values."""
-        return {**asdict(self), "temperatures": list(self.temperatures)}
-
-    @property
-    def timestep_ps(self) -> float:
-        """Time step in picoseconds."""
-        return self.timestep_fs / FEMTOSECONDS_PER_PICOSECOND
 
 
 class Simulation:
@@ -124,6 +58,7 @@ class Simulation:
         reporters: called with a `Frame` every `report_every` steps.
         report_every: steps between frames.
         minimise: move downhill before the first step.
+        restraints: springs on coordinates of every replica, see `simulation.restraint`.
         state: go on from here instead of starting (restarts use it).
         **settings: the other fields of `Settings` (timestep_fs, friction, integrator, seed, ...).
 
@@ -149,16 +84,18 @@ class Simulation:
         reporters: Sequence[Reporter] = (),
         report_every: int = 100,
         minimise: bool = False,
+        restraints: Sequence[Restraint] = (),
         state: State | None = None,
         **settings: object,
     ) -> None:
         self.system = system
-        self.settings = Settings(_per_replica(temperature, replicas), **settings)  # type: ignore[arg-type]
+        self.settings = Settings(per_replica(temperature, replicas), **settings)  # type: ignore[arg-type]
         self.reporters = list(reporters)
         self.report_every = report_every
         self.replicas = replicas
         self.device = resolve_device(device)
         self.dtype = DTYPES[self.settings.dtype]
+        self._restraints = self._placed(restraints)
         self.force_field = self._build_force_field(plan)
         self.dynamics = self._dynamics()
         self._capture = capture
@@ -213,13 +150,47 @@ class Simulation:
     def _build_force_field(self, plan: KernelPlan | None) -> ForceField:
         if plan is not None:
             check_dtype(plan, self.settings.integrator, self.dtype)
-        return force_field_under(
+        force_field = force_field_under(
             plan,
             [self.system] * self.replicas,
             device=self.device,
             dtype=self.dtype,
             deterministic=self.settings.deterministic,
         )
+        force_field.bias = self._bias()
+        return force_field
+
+    @property
+    def restraints(self) -> tuple[Restraint, ...]:
+        """Springs on coordinates that hold the replicas; their tensors may be changed in place."""
+        return self._restraints
+
+    def restrain(self, *restraints: Restraint) -> None:
+        """Go on under these restraints instead of those before, from the same state; none frees it.
+
+        Call it between steps, as `change`.
+
+        Raises:
+            UserError: restraints of other replicas or another molecule; nothing has changed then.
+        """
+        self._restraints = self._placed(restraints)
+        self.force_field.bias = self._bias()
+        self._stepper = None
+        _, forces = self._evaluate(self.state.positions)
+        self.state = replace(self.state, forces=forces)
+
+    def restraint_energy(self) -> np.ndarray:
+        """Return what the restraints hold, [replicas] float64 in kcal/mol; no part of potential."""
+        with torch.no_grad():
+            held = restraint_energy(self._restraints, self.state.positions)
+        return np.broadcast_to(held.cpu().numpy(), (self.replicas,)).copy()
+
+    def _placed(self, restraints: Sequence[Restraint]) -> tuple[Restraint, ...]:
+        check_restraints(restraints, self.replicas, self.system.protein.beads)
+        return tuple(restraint.to(self.device) for restraint in restraints)
+
+    def _bias(self) -> Callable[[Tensor], Tensor] | None:
+        return partial(restraint_energy, self._restraints) if self._restraints else None
 
     @property
     def time_ps(self) -> float:
@@ -281,12 +252,12 @@ class Simulation:
             )
         if temperature is None:
             temperature = before.temperatures
-        temperatures = _per_replica(temperature, self.replicas)
+        temperatures = per_replica(temperature, self.replicas)
         chosen = before.friction if friction is None else float(friction)
         self.settings = replace(before, temperatures=temperatures, friction=chosen)
         # In place: fused steps and captured graphs hold on to this very tensor.
         self.dynamics.kT.copy_(self._thermal_energies())
-        limit = _move_limit(self.settings, self.system.protein)
+        limit = move_limit(self.settings, self.system.protein)
         self.dynamics = replace(self.dynamics, friction=chosen, move_limit=limit)
         if chosen != before.friction:
             self._stepper = None
@@ -298,13 +269,17 @@ class Simulation:
         return make_frame(self.state, self.time_ps)
 
     def energies(self) -> dict[str, np.ndarray]:
-        """Return potential and kinetic energy in kcal/mol and temperature in K, each [replicas]."""
+        """Return potential and kinetic energy in kcal/mol and temperature in K, each [replicas].
+
+        With restraints, what they hold too.
+        """
         frame = self.frame()
-        return {
+        energies = {
             "potential": frame.potential_energy,
             "kinetic": frame.kinetic_energy,
             "temperature": frame.temperature,
         }
+        return {**energies, "restraint": self.restraint_energy()} if self.restraints else energies
 
     def failures(self) -> list[Failure]:
         """Return the replicas that a guard stopped."""
@@ -322,7 +297,7 @@ class Simulation:
             kT=self._thermal_energies(),
             timestep=settings.timestep_ps,
             friction=settings.friction,
-            move_limit=_move_limit(settings, self.system.protein),
+            move_limit=move_limit(settings, self.system.protein),
         )
 
     def _thermal_energies(self) -> Tensor:
@@ -453,28 +428,3 @@ def resolve_device(device: str | torch.device | None) -> torch.device:
     if resolved.type == "cuda" and not torch.cuda.is_available():
         raise UserError("device cuda was asked for, but PyTorch sees no GPU; use --device cpu")
     return resolved
-
-
-def _per_replica(temperature: float | Sequence[float], replicas: int) -> tuple[float, ...]:
-    if replicas < 1:
-        raise UserError(f"{replicas} replicas cannot be simulated; at least 1")
-    if isinstance(temperature, (int, float)):
-        return (float(temperature),) * replicas
-    temperatures = tuple(float(t) for t in temperature)
-    if len(temperatures) != replicas:
-        raise UserError(f"{len(temperatures)} temperatures for {replicas} replicas; give one each")
-    return temperatures
-
-
-def _move_limit(settings: Settings, protein: Protein) -> float:
-    """Return how far a bead may move in one step, in angstrom.
-
-    Overdamped motion has no speed: there the limit is ten times the thermal step, if that is more.
-    """
-    limit = settings.speed_limit * settings.timestep_ps
-    if settings.integrator == "brownian":
-        hottest = thermal_energy(max(settings.temperatures)) * KCAL_PER_MOL
-        drag = settings.friction * float(protein.masses.min())
-        thermal = 2.0 * settings.timestep_ps * hottest / drag
-        limit = max(limit, 10.0 * math.sqrt(thermal))
-    return limit

@@ -182,6 +182,20 @@ class Tempering:
             self._trade_if_due()
             yield frame
 
+    def frame(self) -> Frame:
+        """Return the present frame; at the step of an attempt, as it was before it."""
+        frame = self.simulation.frame()
+        last = self.every * (self._first + len(self._energies))
+        if not self._energies or frame.step != last:
+            return frame
+        ladder = np.array(self.ladder)
+        back = ladder[self._rungs[-2]] / ladder[self._rungs[-1]]  # [replicas]
+        return replace(
+            frame,
+            kinetic_energy=back * frame.kinetic_energy,
+            temperature=back * frame.temperature,
+        )
+
     def stop(self) -> None:
         """Ask a running `run` or `iterate` to return soon (safe from another thread)."""
         self._stop_asked = True
@@ -208,7 +222,9 @@ class Tempering:
         attempt = state.step // self.every
         energies = state.energy.cpu().numpy().copy()
         alive = (state.failed_step < 0).cpu().numpy()
-        rungs = swap(self._rungs[-1], energies, self.ladder, attempt, self.seed, alive)
+        # A restraint is part of what a replica sees: it stays with it, whatever its temperature.
+        seen = energies + self.simulation.restraint_energy()
+        rungs = swap(self._rungs[-1], seen, self.ladder, attempt, self.seed, alive)
         self._assign(rungs)
         self._energies.append(energies)
         self._rungs.append(rungs)
@@ -228,15 +244,20 @@ class Tempering:
 
     def _check_record(self) -> None:
         """Refuse a record that does not end where the simulation is."""
-        expected = np.array(self.ladder)[self._rungs[-1]]
-        made = self._first + len(self._energies)
-        if made != self.simulation.state.step // self.every or not np.array_equal(
-            expected, self.simulation.settings.temperatures
-        ):
+        if not _fits(self.exchanges, self.simulation):
             raise UserError(
-                f"the record of exchanges ends after attempt {made}, which is not where the "
-                "simulation stands; they belong to different runs"
+                f"the record of exchanges ends after attempt {self._first + len(self._energies)}, "
+                "which is not where the simulation stands; they belong to different runs"
             )
+
+
+def _fits(exchanges: Exchanges, simulation: Simulation) -> bool:
+    """Return whether a record ends where a simulation stands, or before a trade that is due."""
+    made, step = exchanges.first + exchanges.attempts, simulation.state.step
+    expected = np.array(exchanges.ladder)[exchanges.rungs[-1]]
+    return made in (step // exchanges.every, (step - 1) // exchanges.every) and np.array_equal(
+        expected, simulation.settings.temperatures
+    )
 
 
 def save_tempering(tempering: Tempering, folder: str | Path) -> None:
@@ -249,7 +270,7 @@ def save_tempering(tempering: Tempering, folder: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # The record first: one that is ahead of its checkpoint can be cut back, the reverse cannot.
     write_exchanges(tempering.exchanges, folder / RECORD)
-    save_checkpoint(tempering.simulation, folder / CHECKPOINT)
+    save_checkpoint(tempering.simulation, folder / CHECKPOINT, tempered=True)
 
 
 def restore_tempering(
@@ -274,6 +295,10 @@ def restore_tempering(
     """
     folder = Path(folder)
     exchanges = read_exchanges(folder / RECORD)
-    simulation = restore(folder / CHECKPOINT, system, plan=plan, device=device, reporters=reporters)
+    simulation = restore(
+        folder / CHECKPOINT, system, plan=plan, device=device, reporters=reporters, tempered=True
+    )
     kept = exchanges.until(simulation.state.step)
+    if not _fits(kept, simulation):  # the checkpoint may be of the moment before a trade
+        kept = exchanges.until(simulation.state.step - 1)
     return Tempering(simulation, kept.ladder, kept.every, seed=kept.seed, exchanges=kept)

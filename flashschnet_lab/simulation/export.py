@@ -1,20 +1,27 @@
-"""A replica of a trajectory as a file that every molecular viewer opens: XTC, DCD or PDB."""
+"""A trajectory as a file that every molecular viewer opens: XTC, DCD or PDB.
+
+Of one replica, or of one temperature where replicas trade them.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from flashschnet_lab.errors import UserError
-from flashschnet_lab.simulation.store import ALL_FRAMES, Trajectory, open_trajectory
+from flashschnet_lab.simulation.store import ALL_FRAMES, open_trajectory
+from flashschnet_lab.simulation.tempered import open_tempered
 from flashschnet_lab.units import ANGSTROM_PER_NANOMETRE
 
 if TYPE_CHECKING:
     import mdtraj
+
+Read = Callable[[slice], "mdtraj.Trajectory"]
+"""Frames of a trajectory, those of a slice with start, stop and step."""
 
 FORMATS = (".xtc", ".dcd", ".pdb")
 FRAMES_AT_ONCE = 1024
@@ -49,7 +56,60 @@ def export_replica(
         UserError: an unknown format, replica or folder, a file that exists, no frames, a disk that
             fails, or coordinates that the format cannot hold.
     """
-    out_path = Path(out_path)
+    trajectory = open_trajectory(path)
+    chosen = trajectory.frame_slice(frames)
+    if not range(*chosen.indices(trajectory.frames)):
+        raise UserError(
+            f"no frames to export: {trajectory.path} has {trajectory.frames}, none of them chosen."
+        )
+
+    def read(piece: slice) -> mdtraj.Trajectory:
+        return trajectory.to_mdtraj(replica, piece)
+
+    return _export(read, chosen, Path(out_path), align, force)
+
+
+def export_temperature(
+    path: str | Path,
+    temperature: float,
+    out_path: str | Path,
+    *,
+    ladder: int = 0,
+    frames: slice = ALL_FRAMES,
+    align: bool = False,
+    force: bool = False,
+) -> tuple[Path, ...]:
+    """Write what was seen at one temperature of a tempered run; all else as `export_replica`.
+
+    Args:
+        path: the run folder of a tempering.
+        temperature: of a rung, kelvin.
+        out_path: as for `export_replica`.
+        ladder: which of those that ran side by side, from 0.
+        frames: as for `export_replica`.
+        align: likewise.
+        force: likewise.
+
+    Raises:
+        UserError: as `export_replica`, or a run without such a rung.
+    """
+    run = open_tempered(path)
+    rung, chosen = run.rung_of(temperature), run.frame_slice(frames)
+    if not range(*chosen.indices(run.frames)):
+        raise UserError(
+            f"no frames to export: {run.trajectory.path} has {run.frames}, none of them chosen."
+        )
+
+    def read(piece: slice) -> mdtraj.Trajectory:
+        return run.to_mdtraj(rung, ladder, piece)
+
+    return _export(read, chosen, Path(out_path), align, force)
+
+
+def _export(
+    read: Read, chosen: slice, out_path: Path, align: bool, force: bool
+) -> tuple[Path, ...]:
+    """Write the chosen frames, at least one; arguments and errors as `export_replica`."""
     suffix = out_path.suffix.lower()
     if suffix not in FORMATS:
         raise UserError(f"cannot export to {out_path}: end its name in {', '.join(FORMATS)}.")
@@ -60,32 +120,23 @@ def export_replica(
     for file in written:
         if file.exists() and not force:
             raise UserError(f"{file} exists; choose another name or force overwriting it.")
-
-    trajectory = open_trajectory(path)
-    chosen = trajectory.frame_slice(frames)
     first = slice(chosen.start, chosen.start + 1, 1)
-    if not range(*chosen.indices(trajectory.frames)):
-        raise UserError(
-            f"no frames to export: {trajectory.path} has {trajectory.frames}, none of them chosen."
-        )
     try:
         if suffix != ".pdb":
-            _write_file(topology_path, ".pdb", _pieces(trajectory, replica, first, align=False))
-        _write_file(out_path, suffix, _pieces(trajectory, replica, chosen, align))
+            _write_file(topology_path, ".pdb", _pieces(read, first, align=False))
+        _write_file(out_path, suffix, _pieces(read, chosen, align))
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise UserError(f"cannot write {out_path}: {reason}.") from error
     return written
 
 
-def _pieces(
-    trajectory: Trajectory, replica: int, frames: slice, align: bool
-) -> Iterator[mdtraj.Trajectory]:
+def _pieces(read: Read, frames: slice, align: bool) -> Iterator[mdtraj.Trajectory]:
     """Yield the chosen frames in order, at most FRAMES_AT_ONCE at a time."""
     reference = None
     for start in range(frames.start, frames.stop, FRAMES_AT_ONCE * frames.step):
         stop = min(start + FRAMES_AT_ONCE * frames.step, frames.stop)
-        piece = trajectory.to_mdtraj(replica, slice(start, stop, frames.step))
+        piece = read(slice(start, stop, frames.step))
         if align:
             reference = piece[0] if reference is None else reference
             piece.superpose(reference)

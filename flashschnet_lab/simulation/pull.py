@@ -2,137 +2,115 @@
 
     U = k / 2 (r_ab - d)^2        k the spring constant, r_ab the distance of the two beads
 
-The rest length d starts at the present distance and moves towards a goal at constant speed. The
-other bead feels the opposite force, so the molecule stays where it is. Source of the method:
-S. Izrailev et al., Steered molecular dynamics, in Computational Molecular Dynamics (Springer,
-1999), page 39.
+It is a restraint on a distance whose centre d starts at the present distance and moves towards a
+goal at constant speed. The other bead feels the opposite force, so the molecule stays where it is.
+Source of the method: S. Izrailev et al., Steered molecular dynamics, in Computational Molecular
+Dynamics (Springer, 1999), page 39.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from flashschnet_lab.analysis.coordinates import between
 from flashschnet_lab.errors import UserError
-from flashschnet_lab.potentials.structure_based import StructureBased
 from flashschnet_lab.simulation.engine import Simulation
+from flashschnet_lab.simulation.restraint import Restraint, restrain
 
 SPRING = 2.0
 """kcal/mol/A^2: at 300 K a spring of this strength trembles by half an angstrom."""
 SPEED = 4.0
 """Angstrom per picosecond: about as fast as heat moves a bead. Real tweezers are far slower."""
+NAME = "pull"
+"""Of the coordinate of a pull, by which `let_go` knows it among other restraints."""
 
 
-class Pull(nn.Module):
-    """The spring of every replica of one protein.
+@dataclass(frozen=True)
+class Pull:
+    """A spring of every replica whose rest length moves.
 
-    Args:
-        beads: of the protein.
-        bead, other: the two ends, bead indices.
-        distances: [replicas], rest lengths at the start, angstrom.
-        goal: where the rest length goes, angstrom.
-        spring: kcal/mol/A^2.
-        speed: of the rest length, angstrom/ps.
-        besides: a potential of the same molecules that is added.
-
-    Raises:
-        UserError: ends or numbers that cannot work.
+    Attributes:
+        restraint: what the simulation has; its centres are the rest lengths.
+        goal: where they go, angstrom.
+        speed: of the rest lengths, angstrom/ps.
     """
 
-    rest_lengths: Tensor
+    restraint: Restraint
+    goal: float
+    speed: float
 
-    def __init__(
-        self,
-        beads: int,
-        bead: int,
-        other: int,
-        distances: Tensor,
-        goal: float,
-        spring: float = SPRING,
-        speed: float = SPEED,
-        besides: StructureBased | None = None,
-    ) -> None:
-        super().__init__()
-        if bead == other or not (0 <= bead < beads and 0 <= other < beads):
-            raise UserError(
-                f"a pull needs two different beads from 0 to {beads - 1}, not {bead} and {other}"
-            )
-        if not (0.0 < goal <= 10.0 * beads and spring > 0.0 and speed > 0.0):
-            raise UserError(
-                f"a pull to {goal:g} A with {spring:g} kcal/mol/A^2 at {speed:g} A/ps cannot work; "
-                f"all must be positive, and {beads} beads reach no farther than {10 * beads} A"
-            )
-        self.beads, self.bead, self.other = beads, bead, other
-        self.goal, self.spring, self.speed = goal, spring, speed
-        self.besides = besides
-        # Changed in place: captured CUDA graphs go on reading this very tensor.
-        self.register_buffer("rest_lengths", distances.detach().double().clone(), persistent=False)
-
-    def forward(self, positions: Tensor) -> Tensor:
-        """Return the energy [replicas] float64 in kcal/mol from [beads of all, 3] in angstrom."""
-        stretch = self.lengths(positions) - self.rest_lengths
-        energy = 0.5 * self.spring * stretch.square()
-        return energy if self.besides is None else energy + self.besides(positions)
+    @property
+    def rest_lengths(self) -> Tensor:
+        """At which the springs hold nothing now, [replicas] float64, angstrom."""
+        return self.restraint.centres
 
     def lengths(self, positions: Tensor) -> Tensor:
         """Return the distance of the two beads in every replica, [replicas] float64, angstrom."""
-        x = positions.reshape(-1, self.beads, 3)
-        return (x[:, self.bead] - x[:, self.other]).double().norm(dim=-1)
+        return self.restraint.coordinate(positions)
 
     def move(self, time_ps: float) -> None:
-        """Let the rest length go towards its goal for a while."""
+        """Let the rest lengths go towards their goal for a while."""
         farthest = self.speed * time_ps
-        self.rest_lengths += (self.goal - self.rest_lengths).clamp(-farthest, farthest)
+        self.rest_lengths.add_((self.goal - self.rest_lengths).clamp(-farthest, farthest))
 
 
-def pull(simulation: Simulation, bead: int, other: int, goal: float, **options: Any) -> Pull:
+def pull(
+    simulation: Simulation,
+    bead: int,
+    other: int,
+    goal: float,
+    *,
+    spring: float = SPRING,
+    speed: float = SPEED,
+) -> Pull:
     """Put a spring between two beads of every replica; it ends any earlier pull.
 
-    Until `let_go`, or a new plan for the simulation, energies and forces contain the spring.
+    Until `let_go`, forces contain the spring.
 
     Args:
         simulation: at rest between two runs.
         bead, other: the two ends, bead indices.
         goal: where the rest length goes, angstrom. Call `Pull.move` after each piece of a run.
-        **options: `spring` and `speed` of `Pull`.
+        spring: kcal/mol/A^2.
+        speed: of the rest length, angstrom/ps.
 
     Raises:
         UserError: ends or numbers that cannot work.
     """
-    x = simulation.state.positions  # [replicas, beads, 3]
-    lengths = (x[:, bead % x.shape[1]] - x[:, other % x.shape[1]]).double().norm(dim=-1)
-    besides = _without_pull(simulation)
-    made = Pull(x.shape[1], bead, other, lengths, goal, besides=besides, **options)
-    _set_extra(simulation, made)
-    return made
+    beads = simulation.system.protein.beads
+    if bead == other or not (0 <= bead < beads and 0 <= other < beads):
+        raise UserError(
+            f"a pull needs two different beads from 0 to {beads - 1}, not {bead} and {other}"
+        )
+    if not (0.0 < goal <= 10.0 * beads and spring > 0.0 and speed > 0.0):
+        raise UserError(
+            f"a pull to {goal:g} A with {spring:g} kcal/mol/A^2 at {speed:g} A/ps cannot work; "
+            f"all must be positive, and {beads} beads reach no farther than {10 * beads} A"
+        )
+    coordinate = replace(between(simulation.system.protein, bead, other), name=NAME)
+    with torch.no_grad():
+        lengths = coordinate(simulation.state.positions)
+    return keep_pulling(simulation, Pull(restrain(coordinate, lengths, spring), goal, speed))
 
 
-def keep_pulling(simulation: Simulation, made: Pull) -> None:
-    """Put a spring that was made before into a simulation whose force field is new."""
-    made.besides = _without_pull(simulation)
-    _set_extra(simulation, made)
+def keep_pulling(simulation: Simulation, made: Pull) -> Pull:
+    """Put a spring that was made before into another simulation of the molecule.
+
+    Returns:
+        The pull of that simulation: its rest lengths are the ones to move.
+    """
+    simulation.restrain(*_besides(simulation), made.restraint)
+    return replace(made, restraint=simulation.restraints[-1])
 
 
 def let_go(simulation: Simulation) -> None:
     """Take the spring away, if there is one."""
-    _set_extra(simulation, _without_pull(simulation))
+    simulation.restrain(*_besides(simulation))
 
 
-def _without_pull(simulation: Simulation) -> StructureBased | None:
-    extra: Any = simulation.force_field.contacts
-    return extra.besides if isinstance(extra, Pull) else extra
-
-
-def _set_extra(simulation: Simulation, extra: nn.Module | None) -> None:
-    """Give the force field its term besides priors and network, and evaluate the state anew."""
-    # A spring, like contacts, is a differentiable energy per molecule: every plan adds it.
-    simulation.force_field.contacts = extra  # type: ignore[assignment]
-    simulation.capture = simulation.capture  # graphs of the old force field are dropped
-    evaluation = simulation.force_field(simulation.state.positions)
-    with torch.no_grad():
-        simulation.state = replace(
-            simulation.state, energy=evaluation.energy, forces=evaluation.forces
-        )
+def _besides(simulation: Simulation) -> list[Restraint]:
+    """Return the restraints that are no pull."""
+    return [r for r in simulation.restraints if r.coordinate.name != NAME]

@@ -15,6 +15,8 @@ import torch
 from flashschnet_lab import __version__
 from flashschnet_lab.measure.accuracy import force_error
 from flashschnet_lab.simulation.engine import Simulation
+from flashschnet_lab.simulation.exchange_record import Exchanges, acceptance, round_trips
+from flashschnet_lab.simulation.restraint import restraint_forces
 from flashschnet_lab.units import BOLTZMANN, nanoseconds_per_day
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ def make_receipt(
     ending: str,
     times_ps: np.ndarray,
     total_energy: np.ndarray,
+    exchanges: Exchanges | None = None,
 ) -> dict[str, object]:
     """Return the receipt of a run as plain JSON values.
 
@@ -41,7 +44,8 @@ def make_receipt(
         wall_seconds: time spent stepping and writing.
         ending: "finished", or why it stopped early.
         times_ps: [frames] of the frames of this run.
-        total_energy: [frames, replicas], potential plus kinetic, kcal/mol.
+        total_energy: [frames, replicas], potential, kinetic and of restraints, kcal/mol.
+        exchanges: where replicas trade temperatures.
     """
     settings, system = simulation.settings, simulation.system
     steps = simulation.state.step - first_step
@@ -79,6 +83,11 @@ def make_receipt(
         "device": describe_device(simulation.device),
         "versions": library_versions(),
     }
+    if exchanges is not None:
+        receipt["tempering"] = tempering_entry(exchanges)
+    if simulation.restraints:
+        receipt["restraints"] = [restraint.to_dict() for restraint in simulation.restraints]
+        receipt["restraint_energy"] = simulation.restraint_energy().tolist()
     if settings.integrator == "verlet" and len(times_ps) > 1:
         drift = energy_drift(times_ps, total_energy, 3 * system.protein.beads)
         receipt["energy_drift"] = {
@@ -88,11 +97,31 @@ def make_receipt(
     return receipt
 
 
+def tempering_entry(exchanges: Exchanges) -> dict[str, object]:
+    """Return what a receipt says of a tempering; `settings.temperatures` are those at its end."""
+    shares = [None if np.isnan(share) else round(share, 4) for share in acceptance(exchanges)]
+    return {
+        "ladder": list(exchanges.ladder),
+        "ladders": exchanges.ladders,
+        "every": exchanges.every,
+        "seed": exchanges.seed,
+        "attempts": exchanges.attempts,
+        "acceptance": shares,
+        "round_trips": round_trips(exchanges).tolist(),
+        "temperatures_at_start": np.array(exchanges.ladder)[exchanges.rungs[0]].tolist(),
+        "temperatures_at_end": np.array(exchanges.ladder)[exchanges.rungs[-1]].tolist(),
+    }
+
+
 def last_force_error(simulation: Simulation) -> float:
-    """Return the force error of the present frame against float64, over the first replicas."""
+    """Return the force error of the present frame against float64, over the first replicas.
+
+    Of the potential alone: restraints are computed in float64 anyway.
+    """
     replicas, state = min(CHECKED_REPLICAS, simulation.replicas), simulation.state
     systems = [simulation.system] * replicas
-    return force_error(systems, state.positions[:replicas], state.forces[:replicas])
+    potential = state.forces - restraint_forces(simulation.restraints, state.positions)
+    return force_error(systems, state.positions[:replicas], potential[:replicas])
 
 
 def energy_drift(times_ps: np.ndarray, total_energy: np.ndarray, degrees: int) -> float:
@@ -163,6 +192,15 @@ def receipt_table(receipt: dict) -> Table:
         "device": receipt["device"]["name"],
         "versions": ", ".join(f"{k} {v}" for k, v in receipt["versions"].items()),
     }
+    if "tempering" in receipt:
+        traded = receipt["tempering"]
+        rows["tempering"] = (
+            f"{traded['ladders']} x {len(traded['ladder'])} rungs, {traded['attempts']} attempts, "
+            f"one every {traded['every']} steps; {sum(traded['round_trips'])} round trips"
+        )
+    if "restraints" in receipt:
+        names = ", ".join(r["coordinate"]["name"] for r in receipt["restraints"])
+        rows["restraints"] = f"on {names}; their energy is no part of the potential"
     if "energy_drift" in receipt:
         drift = receipt["energy_drift"]["kT_per_ns_per_degree"]
         rows["energy drift"] = f"{drift:.2e} kT(300 K) per ns and degree of freedom"

@@ -18,14 +18,22 @@ from flashschnet_lab import __version__
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.simulation.engine import Simulation, resolve_device
 from flashschnet_lab.simulation.reporters import Reporter
+from flashschnet_lab.simulation.restraint import restraint_from_dict
 from flashschnet_lab.simulation.state import FIELDS, State
 from flashschnet_lab.system import System
 
-FORMAT = 1
+FORMAT = 2
+"""2 may have restraints; a checkpoint without them is written as 1, which older versions read."""
 
 
-def save_checkpoint(simulation: Simulation, path: str | Path) -> None:
+def save_checkpoint(simulation: Simulation, path: str | Path, *, tempered: bool = False) -> None:
     """Write the state of a simulation, atomically: the old file stays until the new one is whole.
+
+    Args:
+        simulation: what is saved.
+        path: the file.
+        tempered: whether its replicas trade temperatures: then it cannot go on without the record
+            of their trades, and only `restore_tempering` takes it.
 
     Raises:
         UserError: the file cannot be written.
@@ -35,11 +43,13 @@ def save_checkpoint(simulation: Simulation, path: str | Path) -> None:
     path = Path(path)
     tensors = {n: getattr(simulation.state, n).detach().cpu().contiguous() for n in FIELDS}
     description = {
-        "format": FORMAT,
+        "format": FORMAT if simulation.restraints else 1,
         "step": simulation.state.step,
         "settings": simulation.settings.to_dict(),
         "plan": simulation.plan.name,
         "report_every": simulation.report_every,
+        "tempered": tempered,
+        "restraints": [restraint.to_dict() for restraint in simulation.restraints],
         "model": {"name": simulation.system.model.name, "sha256": simulation.system.model.digest},
         "protein": {
             "name": simulation.system.name,
@@ -79,6 +89,7 @@ def restore(
     plan: KernelPlan | None = None,
     device: str | torch.device | None = None,
     reporters: Sequence[Reporter] = (),
+    tempered: bool = False,
 ) -> Simulation:
     """Return the simulation of a checkpoint, ready to run on.
 
@@ -90,11 +101,18 @@ def restore(
         plan: the same plan as before, which is also the default.
         device: default the GPU if there is one.
         reporters: as for `Simulation`.
+        tempered: as it was saved; `restore_tempering` says so.
 
     Raises:
-        UserError: another model, protein or plan than the checkpoint's, with what differs.
+        UserError: another model, protein or plan than the checkpoint's, with what differs, or
+            replicas that would no longer trade temperatures.
     """
     description, tensors = _read(Path(path))
+    if description.get("tempered", False) and not tempered:
+        raise UserError(
+            f"the replicas of {path} trade temperatures; go on with restore_tempering, or with "
+            "flashschnet temper --restart"
+        )
     device = resolve_device(device)
     plan = plan or _plan_of(description, device)
     _check(description, system, plan)
@@ -110,6 +128,7 @@ def restore(
         plan=plan,
         reporters=reporters,
         report_every=description["report_every"],
+        restraints=[restraint_from_dict(r) for r in description.get("restraints", ())],
         **settings,
     )
 

@@ -3,6 +3,7 @@
 trajectory.zarr         frames, appended while it runs
 checkpoint.safetensors  where it can go on, to the bit
 model/                  the model that moved it
+exchanges.npz           who had which temperature when, where replicas trade them
 run.json                reference conformation and settings
 receipt.json            what was computed, how fast and how exactly
 picture.png             RMSD, energy, temperature, last conformations
@@ -27,6 +28,12 @@ from flashschnet_lab.analysis.structure import c_alpha_indices, rmsd
 from flashschnet_lab.checkpoints.native import load_model, save_model
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.simulation.engine import Simulation
+from flashschnet_lab.simulation.exchange import (
+    RECORD,
+    Tempering,
+    restore_tempering,
+    save_tempering,
+)
 from flashschnet_lab.simulation.guards import SimulationStopped
 from flashschnet_lab.simulation.receipt import make_receipt, write_receipt
 from flashschnet_lab.simulation.reporters import Frame
@@ -52,7 +59,7 @@ def new_folder(name: str, parent: Path = Path("runs")) -> Path:
 
 
 def start_run(
-    simulation: Simulation,
+    simulation: Simulation | Tempering,
     folder: Path,
     steps: int,
     *,
@@ -64,7 +71,7 @@ def start_run(
     Ctrl-C and SIGTERM end it early: everything up to there is kept, and `continue_run` goes on.
 
     Args:
-        simulation: at its start.
+        simulation: at its start; or a tempering, whose replicas trade temperatures.
         folder: must not exist yet.
         steps: time steps.
         quantise: resolution in angstrom at which positions are stored; None keeps float32.
@@ -76,12 +83,13 @@ def start_run(
     """
     if folder.exists():
         raise UserError(f"{folder} exists; name a new one, or go on in it: --restart {folder}")
-    system = simulation.system
+    mover, simulation = simulation, _moved_by(simulation)
+    system, settings = simulation.system, simulation.settings.to_dict()
     try:
         folder.mkdir(parents=True)
         save_model(system.model, folder / MODEL)
         reference = None if system.reference is None else system.reference.tolist()
-        about = {"reference": reference, "settings": simulation.settings.to_dict()}
+        about = {"reference": reference, "settings": settings}
         (folder / RUN).write_text(json.dumps(about) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(
@@ -92,10 +100,15 @@ def start_run(
         system.protein,
         simulation.replicas,
         quantise=quantise,
-        attributes={"settings": simulation.settings.to_dict(), "model": system.model.name},
+        attributes={
+            "settings": settings,
+            "model": system.model.name,
+            "tempered": isinstance(mover, Tempering),
+            "restraints": [restraint.to_dict() for restraint in simulation.restraints],
+        },
     )
-    save_checkpoint(simulation, folder / CHECKPOINT)  # from here on it can always be continued
-    return _drive(simulation, folder, writer, steps, watch)
+    _save(mover, folder)  # from here on it can always be continued
+    return _drive(mover, folder, writer, steps, watch)
 
 
 def continue_run(
@@ -108,9 +121,24 @@ def continue_run(
 ) -> dict[str, object]:
     """Go on with the run of a folder from its checkpoint; arguments and errors as `start_run`."""
     system = load_run_system(folder)
-    simulation = restore(folder / CHECKPOINT, system, plan=plan, device=device)
-    writer = TrajectoryWriter.resume(folder / TRAJECTORY, simulation.state.step)
-    return _drive(simulation, folder, writer, steps, watch)
+    mover: Simulation | Tempering
+    if (folder / RECORD).is_file():
+        mover = restore_tempering(folder, system, plan=plan, device=device)
+    else:
+        mover = restore(folder / CHECKPOINT, system, plan=plan, device=device)
+    writer = TrajectoryWriter.resume(folder / TRAJECTORY, _moved_by(mover).state.step)
+    return _drive(mover, folder, writer, steps, watch)
+
+
+def _moved_by(mover: Simulation | Tempering) -> Simulation:
+    return mover.simulation if isinstance(mover, Tempering) else mover
+
+
+def _save(mover: Simulation | Tempering, folder: Path) -> None:
+    if isinstance(mover, Tempering):
+        save_tempering(mover, folder)
+    else:
+        save_checkpoint(mover, folder / CHECKPOINT)
 
 
 def load_run_system(folder: Path) -> System:
@@ -130,12 +158,13 @@ def load_run_system(folder: Path) -> System:
 
 
 def _drive(
-    simulation: Simulation,
+    mover: Simulation | Tempering,
     folder: Path,
     writer: TrajectoryWriter,
     steps: int,
     watch: Watch | None,
 ) -> dict[str, object]:
+    simulation = _moved_by(mover)
     saved_at, first_step = time.monotonic(), simulation.state.step
     times: list[float] = []
     energies: list[np.ndarray] = []
@@ -144,28 +173,29 @@ def _drive(
         nonlocal saved_at
         writer.append(frame)
         times.append(frame.time_ps)
-        energies.append(frame.potential_energy + frame.kinetic_energy)
+        total = frame.potential_energy + frame.kinetic_energy
+        energies.append(total + simulation.restraint_energy() if simulation.restraints else total)
         if watch is not None:
             watch(simulation, frame.step - first_step)
         if time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:
             writer.flush()  # first the frames, then the checkpoint that counts on them
-            save_checkpoint(simulation, folder / CHECKPOINT)
+            _save(mover, folder)
             saved_at = time.monotonic()
 
     simulation.reporters.append(report)
     begun = time.perf_counter()
     problem: SimulationStopped | None = None
-    with writer, _stop_on_signals(simulation) as signals:
+    with writer, _stop_on_signals(mover) as signals:
         try:
-            simulation.run(steps)
+            mover.run(steps)
         except SimulationStopped as stopped:
             problem = stopped
         wall = time.perf_counter() - begun
         if simulation.state.step > writer.last_step:
-            report(simulation.frame())
+            report(mover.frame())
         writer.flush()
         if problem is None:
-            save_checkpoint(simulation, folder / CHECKPOINT)
+            _save(mover, folder)
     simulation.reporters.remove(report)
     ending = "stopped by a guard" if problem else f"stopped by {signals[0]}" if signals else ""
     receipt = make_receipt(
@@ -175,6 +205,7 @@ def _drive(
         ending=ending or "finished",
         times_ps=np.array(times),
         total_energy=np.array(energies),
+        exchanges=mover.exchanges if isinstance(mover, Tempering) else None,
     )
     write_receipt(receipt, folder / RECEIPT)
     draw_run(folder)
@@ -212,7 +243,7 @@ def draw_run(folder: Path) -> Path:
 
 
 @contextmanager
-def _stop_on_signals(simulation: Simulation) -> Iterator[list[str]]:
+def _stop_on_signals(mover: Simulation | Tempering) -> Iterator[list[str]]:
     """Turn Ctrl-C and SIGTERM into a polite stop; yields the names of the signals that came."""
     came: list[str] = []
     if threading.current_thread() is not threading.main_thread():
@@ -221,7 +252,7 @@ def _stop_on_signals(simulation: Simulation) -> Iterator[list[str]]:
 
     def stop(number: int, _: object) -> None:
         came.append("Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name)
-        simulation.stop()
+        mover.stop()
 
     before = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
 from flashschnet_lab.potentials.sum import ForceField
@@ -11,10 +9,8 @@ from flashschnet_lab.simulation.capture import CapturedStep
 from flashschnet_lab.simulation.fused_step import FusedStep, fuses
 from flashschnet_lab.simulation.integrators import INTEGRATORS
 from flashschnet_lab.simulation.noise import NoiseBlocks
+from flashschnet_lab.simulation.settings import Settings
 from flashschnet_lab.simulation.state import Dynamics, State
-
-if TYPE_CHECKING:
-    from flashschnet_lab.simulation.engine import Settings
 
 Stepper = CapturedStep | FusedStep
 """Makes many steps at a time."""

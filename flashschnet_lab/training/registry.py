@@ -15,7 +15,7 @@ ORIGINS = {
     "pictures": "flashschnet simulate",
     "priors": "python -m flashschnet_lab.training.fit_priors on structures of the PDB",
     "proteins": "python -m flashschnet_lab.training.embed on an entry of the PDB",
-    "measurements": "flashschnet bench",
+    "measurements": "flashschnet bench, or the command that the file names",
     "measurements/imported": "python -m tests.physics.chignolin_general",
 }
 """By the folder; the longest that fits."""

@@ -20,7 +20,8 @@ from flashschnet_lab.errors import UserError
 from flashschnet_lab.measure.accuracy import force_limit, network_force_error, total_force_error
 from flashschnet_lab.measure.memory import kept_bytes, peak_bytes
 from flashschnet_lab.simulation import pull as pulling
-from flashschnet_lab.simulation.engine import Settings, Simulation, resolve_device
+from flashschnet_lab.simulation.engine import Simulation, resolve_device
+from flashschnet_lab.simulation.settings import Settings
 from flashschnet_lab.simulation.state import FIELDS, State
 from flashschnet_lab.system import System, build_force_field
 from flashschnet_lab.units import nanoseconds_per_day
@@ -208,8 +209,6 @@ class Experiment:
             UserError: a plan that is unknown or cannot run here; the old one goes on.
         """
         self.simulation.use_plan(as_plan(plan, self.simulation.device.type))
-        if self.pull is not None:
-            pulling.keep_pulling(self.simulation, self.pull)
         self._forget_speed()
         self.recording.mark(self.plan.name)
 
@@ -279,8 +278,8 @@ class Experiment:
             seed=settings.seed,
         )
         if self.pull is not None and rows is not None:
-            self.pull.rest_lengths = self.pull.rest_lengths[rows]
-            pulling.keep_pulling(self.simulation, self.pull)
+            mine = replace(self.pull, restraint=self.pull.restraint.rows(rows))
+            self.pull = pulling.keep_pulling(self.simulation, mine)
         self._forget_speed()
 
     def _forget_speed(self) -> None:

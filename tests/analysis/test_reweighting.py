@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -53,17 +55,29 @@ def test_one_temperature_needs_no_weights():
     assert effective_frames(weights) == pytest.approx(100.0)
 
 
-def test_it_is_what_pymbar_finds(samples):
-    pymbar = pytest.importorskip("pymbar", reason="pymbar is not installed")
+def test_it_solves_the_equations_of_mbar(samples):
+    """f_k = -ln sum_n exp(-u_kn) / sum_j N_j exp(f_j - u_jn), iterated here in plain numpy."""
     energies, drawn = samples
     few = energies[:500]
-    u = few.T.ravel()  # ordered by state, as pymbar wants it
+    u = few.T.ravel()
     reduced = u / (BOLTZMANN * LADDER[:, None])
-    mbar = pymbar.MBAR(reduced, np.full(4, 500))
-    expected = mbar.compute_free_energy_differences()["Delta_f"][0]
-    np.testing.assert_allclose(solve(reduced, np.full(4, 500)), expected, atol=1e-6)
+    counts = np.full(4, 500)
+    f = np.zeros(4)
+    for _ in range(3000):
+        mixture = (counts[:, None] * np.exp(f[:, None] - reduced)).sum(0)
+        f = -np.log((np.exp(-reduced) / mixture).sum(1))
+        f -= f[0]
+    np.testing.assert_allclose(solve(reduced, counts), f, atol=1e-6)
+    mixture = (counts[:, None] * np.exp(f[:, None] - reduced)).sum(0)
+    expected = np.exp(f[0] - reduced[0]) / mixture
     weights = tempering_weights(few, drawn[:500], 300.0)
-    np.testing.assert_allclose(weights.T.ravel(), mbar.weights()[:, 0], rtol=1e-5, atol=1e-12)
+    np.testing.assert_allclose(weights.T.ravel(), expected, rtol=1e-5, atol=1e-12)
+
+
+def test_without_pymbar_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymbar", None)
+    with pytest.raises(UserError, match="pip install"):
+        tempering_weights(np.ones(3), np.full(3, 300.0), 300.0)
 
 
 def test_runs_that_do_not_overlap_give_an_answer_or_say_so():

@@ -151,6 +151,35 @@ def test_replicas_travel_the_whole_ladder(run):
     assert round_trips(run.exchanges).mean() > 1.0
 
 
+def expected_acceptance(energies: np.ndarray) -> np.ndarray:
+    """Return the mean chance of a trade from exact energies [samples, rungs], [rungs - 1]."""
+    beta = 1.0 / (BOLTZMANN * np.array(LADDER))
+    exponent = (beta[:-1] - beta[1:]) * (energies[:, :-1] - energies[:, 1:])
+    return np.exp(np.minimum(exponent, 0.0)).mean(0)
+
+
+def test_as_many_trades_are_accepted_as_exact_energies_would_have(run):
+    """Swap statistics against the analytic answer: exact samples of every well."""
+    generator, samples, beads = np.random.default_rng(5), 100_000, run.x.shape[-1]
+    columns = []
+    for temperature in LADDER:
+        x, cumulative = exact(temperature)
+        along = well(np.interp(generator.random((samples, beads)), cumulative, x)).sum(1)
+        across = thermal_energy(temperature) * generator.gamma(beads, size=samples)  # 2 per bead
+        columns.append(along + across)
+    settled = SETTLING // EVERY
+    record = replace(
+        run.exchanges,
+        first=run.exchanges.first + settled,
+        rungs=run.exchanges.rungs[settled:],
+        energies=run.exchanges.energies[settled:],
+    )
+    # Some 8,000 attempts of each pair, a tenth of them independent: one standard error is 0.017.
+    np.testing.assert_allclose(
+        acceptance(record), expected_acceptance(np.stack(columns, 1)), atol=0.05
+    )
+
+
 def test_all_temperatures_together_give_the_population_of_each(run):
     """Reweighted frames of the whole ladder, at a temperature that nobody was at too."""
     for target in (300.0, 520.0):
@@ -189,3 +218,43 @@ def test_detailed_balance_of_a_trade():
     forward, back = chance(pair), chance(pair[::-1])
     weight = np.exp(-(beta * pair).sum()), np.exp(-(beta * pair[::-1]).sum())
     assert weight[0] * forward == pytest.approx(weight[1] * back, rel=0.01)
+
+
+def kolmogorov(sample: np.ndarray, shape: float) -> float:
+    """Return the Kolmogorov-Smirnov distance of a sample from a gamma distribution."""
+    special = pytest.importorskip("scipy.special", reason="scipy is not installed")
+    ordered = np.sort(sample)
+    empirical = (np.arange(len(ordered)) + 0.5) / len(ordered)
+    return float(np.abs(special.gammainc(shape, ordered) - empirical).max())
+
+
+def harmonic_chain(positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Springs from bead to bead, and a weaker one from each bead to the origin."""
+    bonds = positions[:, 1:] - positions[:, :-1]
+    energy = 20.0 * bonds.double().square().sum((1, 2))
+    energy = energy + 5.0 * positions.double().square().sum((1, 2))
+    forces = -10.0 * positions
+    forces[:, 1:] -= 40.0 * bonds
+    forces[:, :-1] += 40.0 * bonds
+    return energy, forces
+
+
+def test_a_harmonic_chain_is_canonical_at_every_temperature():
+    """Potential and kinetic energy in kT follow gamma distributions of half the 3 N degrees."""
+    simulation = in_the_upper_wells(LADDERS * len(LADDER))
+    simulation.dynamics = replace(simulation.dynamics, evaluate=harmonic_chain)
+    still = torch.zeros_like(simulation.state.positions)
+    energy, forces = harmonic_chain(still)
+    simulation.state = replace(simulation.state, positions=still, energy=energy, forces=forces)
+    tempering = Tempering(simulation, LADDER, every=10)
+    tempering.run(400)  # 3.2 ps at 2/ps: the start is forgotten
+    frames = list(tempering.iterate(1600, every=160))  # 1.3 ps apart
+    exchanges = tempering.exchanges
+    assert np.nanmin(acceptance(exchanges)) > 0.1
+    steps, half = [frame.step for frame in frames], 1.5 * simulation.state.positions.shape[1]
+    for name in ("potential_energy", "kinetic_energy"):
+        by_rung = exchanges.demultiplex(np.stack([getattr(f, name) for f in frames]), steps)
+        for rung, temperature in enumerate(LADDER):
+            sample = by_rung[:, rung].ravel() / thermal_energy(temperature)
+            # 480 samples, nearly independent; the 1 % level of as many is 0.074.
+            assert kolmogorov(sample, half) < 1.63 / np.sqrt(len(sample)), (name, temperature)

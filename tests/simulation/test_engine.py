@@ -11,7 +11,8 @@ import torch
 from flashschnet_kernels.plan import parse_plan
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_system
-from flashschnet_lab.simulation.engine import Settings, Simulation
+from flashschnet_lab.simulation.engine import Simulation
+from flashschnet_lab.simulation.settings import Settings
 
 
 def test_three_lines(chain):

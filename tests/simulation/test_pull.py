@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from flashschnet_kernels.plan import check_usable, parse_plan
+from flashschnet_lab.analysis.coordinates import between
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_sequence, load_system, structure_based_model
 from flashschnet_lab.simulation.engine import Simulation
-from flashschnet_lab.simulation.pull import Pull, keep_pulling, let_go, pull
+from flashschnet_lab.simulation.pull import SPRING, Pull, let_go, pull
+from flashschnet_lab.simulation.restraint import restrain
 from flashschnet_lab.system import System
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -26,11 +28,11 @@ def system() -> System:
 def spring_forces(positions: torch.Tensor, made: Pull) -> torch.Tensor:
     """Return what two beads feel of U = k/2 (r - d)^2, from the textbook."""
     x = positions.double()
-    apart = x[:, made.bead] - x[:, made.other]
+    apart = x[:, BEAD] - x[:, OTHER]
     r = apart.norm(dim=-1, keepdim=True)
-    on_bead = -made.spring * (r - made.rest_lengths[:, None]) * apart / r
+    on_bead = -SPRING * (r - made.rest_lengths[:, None]) * apart / r
     forces = torch.zeros_like(x)
-    forces[:, made.bead], forces[:, made.other] = on_bead, -on_bead
+    forces[:, BEAD], forces[:, OTHER] = on_bead, -on_bead
     return forces
 
 
@@ -52,36 +54,44 @@ def test_every_plan_adds_the_spring(system: System, name: str) -> None:
     difference = pulled.forces.double() - free.forces.double()
     torch.testing.assert_close(difference, expected, atol=2e-4, rtol=1e-4)
     stretch = made.lengths(free.positions) - made.rest_lengths
-    torch.testing.assert_close(pulled.energy - free.energy, stretch**2, atol=1e-4, rtol=1e-5)
+    held = torch.from_numpy(simulation.restraint_energy())
+    torch.testing.assert_close(held, stretch**2, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(pulled.energy, free.energy)  # the spring's energy is told apart
     let_go(simulation)
     torch.testing.assert_close(simulation.state.forces, free.forces)
     torch.testing.assert_close(simulation.state.energy, free.energy)
 
 
 def test_the_force_is_the_gradient_in_float64() -> None:
-    x = torch.from_numpy(np.random.default_rng(0).normal(size=(2 * 4, 3)) * 3.0)
-    made = Pull(4, 0, 3, torch.tensor([1.0, 2.0]), goal=9.0, spring=1.7)
-    assert torch.autograd.gradcheck(made, x.clone().requires_grad_())
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 4, 3)) * 3.0)
+    chain = load_sequence("G").protein
+    made = restrain(between(chain, 0, 3), torch.tensor([1.0, 2.0]), 1.7)
+    assert torch.autograd.gradcheck(made.energy, x.clone().requires_grad_())
 
 
-def test_contacts_stay_while_it_pulls(system: System) -> None:
+def test_contacts_and_other_restraints_stay_while_it_pulls(system: System) -> None:
     native = system.protein.with_positions(np.asarray(system.reference))
     taught = System(native, structure_based_model(native))
     simulation = Simulation(taught, 1, device="cpu", plan=parse_plan("reference", "cpu"))
     before = simulation.force_field.contacts
+    simulation.restrain(restrain(between(native, 0, 9), 5.0, 1.0))
     pull(simulation, BEAD, OTHER, goal=20.0)
     again = pull(simulation, BEAD, OTHER, goal=25.0)  # ends the earlier one
-    assert again.besides is before
+    assert simulation.force_field.contacts is before
+    assert [r.coordinate.name for r in simulation.restraints] == ["distance 0-9", "pull"]
     simulation.use_plan(parse_plan("baseline", "cpu"))
-    keep_pulling(simulation, again)
-    assert again.besides is simulation.force_field.contacts.besides  # type: ignore[union-attr]
+    assert simulation.restraints[1] is again.restraint  # a new plan keeps pulling
+    again.move(1.0)
+    pulled = simulation._evaluate(simulation.state.positions)[1]
     let_go(simulation)
-    assert not isinstance(simulation.force_field.contacts, Pull)
+    assert not torch.equal(pulled, simulation.state.forces)
+    assert [r.coordinate.name for r in simulation.restraints] == ["distance 0-9"]
     assert simulation.force_field.contacts is not None
 
 
 def test_the_rest_length_moves_at_its_speed_and_stops_at_the_goal() -> None:
-    made = Pull(5, 0, 4, torch.tensor([10.0, 31.0]), goal=30.0, speed=4.0)
+    spring = restrain(between(load_sequence("G").protein, 0, 3), torch.tensor([10.0, 31.0]), 2.0)
+    made = Pull(spring, goal=30.0, speed=4.0)
     made.move(0.5)
     torch.testing.assert_close(made.rest_lengths, torch.tensor([12.0, 30.0]).double())
     made.move(100.0)
@@ -109,4 +119,4 @@ def test_nonsense_is_refused(system: System, bead: int, other: int, goal: float)
     simulation = Simulation(system, 1, device="cpu", plan=parse_plan("reference", "cpu"))
     with pytest.raises(UserError, match="a pull"):
         pull(simulation, bead, other, goal)
-    assert simulation.force_field.contacts is None
+    assert simulation.restraints == ()

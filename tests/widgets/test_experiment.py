@@ -10,7 +10,6 @@ from flashschnet_lab.analysis.structure import c_alpha_indices, rmsd
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_sequence, load_system
 from flashschnet_lab.simulation.engine import Simulation
-from flashschnet_lab.simulation.pull import Pull
 from flashschnet_lab.system import System
 from flashschnet_lab.widgets.experiment import CHUNK_SECONDS, Experiment
 
@@ -125,12 +124,12 @@ def test_a_pull_lives_through_changes_until_let_go(experiment: Experiment) -> No
     experiment.use_plan("baseline")
     experiment.change(replicas=3, copy_of=0)
     experiment.change(timestep_fs=3.0)
-    extra = experiment.simulation.force_field.contacts
-    assert isinstance(extra, Pull)
-    torch.testing.assert_close(extra.rest_lengths, moved[[0, 1, 0]])
+    (held,) = experiment.simulation.restraints
+    assert held is experiment.pull.restraint  # the one that `Pull.move` moves
+    torch.testing.assert_close(held.centres, moved[[0, 1, 0]])
     experiment.advance(2)
     experiment.let_go()
-    assert experiment.pull is None and experiment.simulation.force_field.contacts is None
+    assert experiment.pull is None and experiment.simulation.restraints == ()
 
 
 def test_reset_is_a_new_start_with_the_same_settings(experiment: Experiment) -> None:

@@ -187,7 +187,7 @@ def test_pull_and_let_go(simulator: Simulator) -> None:
     simulator.run(20)
     pull: Any = simulator.experiment.pull
     assert pull.goal == simulator.controls.goal.value
-    assert (pull.bead, pull.other) == (
+    assert pull.restraint.coordinate.arguments["beads"] == (
         simulator.controls.bead.value,
         simulator.controls.other.value,
     )
