@@ -170,7 +170,7 @@ def _by_distance(protein: Protein, alphas: np.ndarray) -> np.ndarray:
 def _runs(
     alphas: np.ndarray, segments: np.ndarray, steps: dict[int, tuple[float, float]], shortest: int
 ) -> np.ndarray:
-    """Return the residues [frames, residues] of pieces whose distances are all as they should be."""
+    """Return the residues [frames, residues] of pieces whose distances are all right."""
     frames, residues = alphas.shape[:2]
     found = np.zeros((frames, residues), dtype=bool)
     if residues < shortest:
