@@ -137,7 +137,7 @@ def fit_tica(pieces: Iterable[np.ndarray], lag: int, modes: int) -> Any:
             "TICA needs deeptime; install it with: pip install 'flashschnet-lab[analysis]'"
         ) from error
     covariance = Covariance(
-        lagtime=lag, compute_c00=True, compute_c0t=True, compute_ctt=True, reversible=True,
+        lagtime=lag, compute_c00=True, compute_c0t=True, compute_ctt=False, reversible=True,
         bessels_correction=False,
     )  # fmt: skip
     added = 0
