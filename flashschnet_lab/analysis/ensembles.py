@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,10 +84,7 @@ def compare(
         raise UserError(
             f"the runs share no observable: {', '.join(a.values)} and {', '.join(b.values)}"
         )
-    weights = [
-        np.ones(t.temperatures.shape) if temperature is None else t.weights(temperature)
-        for t in (a, b)
-    ]
+    weights = [_weights(table, temperature) for table in (a, b)]
     return [
         Distance(
             name,
@@ -98,7 +96,11 @@ def compare(
 
 
 def comparison_picture(
-    a: Observations, b: Observations, found: list[Distance], names: tuple[str, str]
+    a: Observations,
+    b: Observations,
+    found: Sequence[Distance],
+    names: tuple[str, str],
+    temperature: float | None = None,
 ) -> Figure:
     """Draw the distributions of two runs, one panel for every observable.
 
@@ -106,6 +108,7 @@ def comparison_picture(
         a, b: what was compared.
         found: from `compare`.
         names: of the two.
+        temperature: as for `compare`.
     """
     from matplotlib.figure import Figure
 
@@ -113,14 +116,17 @@ def comparison_picture(
     rows = -(-len(found) // columns)
     figure = Figure(figsize=(3.1 * columns, 2.4 * rows + 0.3), dpi=110, layout="constrained")
     grid: Any = figure.subplots(rows, columns, squeeze=False).ravel()
+    weights = [_weights(table, temperature) for table in (a, b)]
     for axes, distance in zip(grid, found, strict=False):
         name = distance.name
-        both = np.concatenate([t[name][np.isfinite(t[name])] for t in (a, b)])
+        samples = [_sample(t[name], w) for t, w in zip((a, b), weights, strict=True)]
+        both = np.concatenate([values for values, _ in samples])
         edges = np.linspace(both.min(), both.max() + 1e-9, BINS + 1)
-        for table, color, label in ((a, CHAIN_COLORS[0], names[0]), (b, CHAIN_COLORS[4], names[1])):
-            values = table[name][np.isfinite(table[name])]
-            axes.hist(values, edges, density=True, histtype="stepfilled", color=color, alpha=0.3)
-            axes.hist(values, edges, density=True, histtype="step", color=color, label=label)
+        colors = (CHAIN_COLORS[0], CHAIN_COLORS[4])
+        for (values, weight), color, label in zip(samples, colors, names, strict=True):
+            common: Any = {"weights": weight, "density": True, "color": color}
+            axes.hist(values, edges, histtype="stepfilled", alpha=0.3, **common)
+            axes.hist(values, edges, histtype="step", label=label, **common)
         axes.set_xlabel(a.observables[name].label, color=INK)
         axes.set_title(f"distance {distance.distance:.2f}", color=INK, fontsize=9)
         axes.set_yticks([])
@@ -132,6 +138,13 @@ def comparison_picture(
     figure.legend(handles, labels, frameon=False, fontsize=9, labelcolor=INK, ncols=2,
                   loc="outside upper right")  # fmt: skip
     return figure
+
+
+def _weights(table: Observations, temperature: float | None) -> np.ndarray:
+    """Return what each conformation counts, [frames, columns]."""
+    if temperature is None:
+        return np.ones(table.temperatures.shape)
+    return table.weights(temperature)
 
 
 def _within(values: np.ndarray, weights: np.ndarray, bins: int) -> float:

@@ -138,7 +138,7 @@ def fit_tica(pieces: Iterable[np.ndarray], lag: int, modes: int) -> Any:
         ) from error
     covariance = Covariance(
         lagtime=lag, compute_c00=True, compute_c0t=True, compute_ctt=False, reversible=True,
-        bessels_correction=False,
+        bessels_correction=False, remove_data_mean=True,
     )  # fmt: skip
     added = 0
     for features in pieces:

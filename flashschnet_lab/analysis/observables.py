@@ -222,7 +222,7 @@ class Observations:
         from matplotlib.figure import Figure
 
         chosen = list(self.values) if names is None else list(names)
-        figure = Figure(figsize=(7.2, 0.6 + 1.65 * len(chosen)), dpi=110, layout="constrained")
+        figure = Figure(figsize=(9.5, 0.6 + 1.6 * len(chosen)), dpi=110, layout="constrained")
         panels: Any = figure.subplots(len(chosen), 1, sharex=True, squeeze=False)[:, 0]
         for axes, name in zip(panels, chosen, strict=True):
             observable = self.observables[name]

@@ -117,7 +117,7 @@ def secondary_picture(found: SecondaryStructure, protein: Protein, title: str = 
     from matplotlib.figure import Figure
 
     residues = np.arange(len(protein.residues))
-    figure = Figure(figsize=(7.2, 2.9), dpi=110, layout="constrained")
+    figure = Figure(figsize=(6.0, 3.8), dpi=110, layout="constrained")
     axes = figure.add_subplot()
     bottom = np.zeros(len(residues))
     for column, kind in enumerate((HELIX, STRAND)):

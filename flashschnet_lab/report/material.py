@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -43,6 +43,7 @@ class Material:
         movie: the film.
         other: observables of a second run, or None.
         distances: from that run.
+        compared_at: temperature to which both are weighted, kelvin; None where all frames count.
         other_name: of that run.
         remarks: what could not be done and why, one sentence each.
         skip_ps: time left out at the start.
@@ -59,6 +60,7 @@ class Material:
     movie: Movie
     other: Observations | None
     distances: tuple[Distance, ...]
+    compared_at: float | None
     other_name: str
     remarks: tuple[str, ...]
     skip_ps: float
@@ -115,14 +117,15 @@ def gather(
         slow = _slow(run, table, skip_ps, every, remarks, watch)
     with bars("film") as watch:
         movie = make_movie(run, frames, len(table.steps), watch)
-    compared, distances = None, list[Distance]()
+    compared, compared_at, distances = None, None, list[Distance]()
     if other is not None:
         with bars("the other run") as watch:
             compared = observe(
                 other, names, native=run.native, skip_ps=skip_ps, every=every, watch=watch
             )
-        several = max(len(table.ladder), len(compared.ladder)) > 1
-        distances = compare(table, compared, temperature if several else None)
+        if max(len(table.ladder), len(compared.ladder)) > 1:
+            compared_at = temperature
+        distances = compare(table, compared, compared_at)
     return Material(
         run=run,
         table=_with_secondary(table, secondary),
@@ -134,6 +137,7 @@ def gather(
         movie=movie,
         other=compared,
         distances=tuple(distances),
+        compared_at=compared_at,
         other_name="" if other is None else _name(other),
         remarks=tuple(remarks),
         skip_ps=skip_ps,
@@ -201,8 +205,6 @@ def _slow(
 
 def _with_secondary(table: Observations, secondary: SecondaryStructure) -> Observations:
     """Return the observables with the shares of helices and strands, which are there already."""
-    from dataclasses import replace
-
     names = ("helix", "strand")
     return replace(
         table,

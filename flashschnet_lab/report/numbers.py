@@ -52,16 +52,20 @@ def weighted_quantiles(values: np.ndarray, weights: np.ndarray) -> tuple[float, 
     return tuple(float(v) for v in values[there][order][np.minimum(place, len(order) - 1)])
 
 
-def with_error(value: float, error: float, unit: str = "") -> str:
-    """Return "0.54 ± 0.02 Å"; digits as the error allows."""
+def parted(value: float, error: float, unit: str = "") -> tuple[str, str]:
+    """Return "0.54 Å" and "± 0.02 Å"; one digit of the error counts. The second may be empty."""
     if not math.isfinite(value):
-        return "–" if math.isnan(value) else ("−∞" if value < 0 else "∞")
+        return "–" if math.isnan(value) else ("−∞" if value < 0 else "∞"), ""
     digits = 2
     if math.isfinite(error) and error > 0.0:
-        digits = min(4, max(0, 1 - math.floor(math.log10(error))))
-    text = f"{value:.{digits}f}".replace("-", "−")
-    if math.isfinite(error):
-        text += f" ± {error:.{digits}f}"
-    elif math.isinf(error):
-        text += " ± ∞"
-    return f"{text} {unit}".rstrip()
+        digits = min(4, max(0, -math.floor(math.log10(error))))
+    text = f"{value:.{digits}f} {unit}".replace("-", "−").rstrip()
+    if math.isnan(error):
+        return text, ""
+    return text, f"± {error:.{digits}f} {unit}".replace("inf", "∞").rstrip()
+
+
+def with_error(value: float, error: float, unit: str = "") -> str:
+    """Return "0.54 ± 0.02 Å"."""
+    alone, beside = parted(value, error)
+    return " ".join(part for part in (alone, beside, unit) if part)

@@ -15,7 +15,12 @@ from flashschnet_lab.errors import UserError
 from flashschnet_lab.report.html import Section, note, picture, table, tiles
 from flashschnet_lab.report.material import Material
 from flashschnet_lab.report.movie import movie_card
-from flashschnet_lab.report.numbers import weighted_mean, weighted_quantiles, with_error
+from flashschnet_lab.report.numbers import (
+    parted,
+    weighted_mean,
+    weighted_quantiles,
+    with_error,
+)
 from flashschnet_lab.report.tempering_pictures import acceptance_picture, ladder_picture
 from flashschnet_lab.simulation.exchange_record import acceptance, round_trips
 
@@ -28,16 +33,16 @@ MOST_ROWS = 16
 
 def headline(found: Material) -> str:
     """Return the large numbers at the top."""
-    facts = []
+    facts: list[tuple[str, str, str]] = []
     for name in ("rmsd", "q", "rg"):
         if name in found.table.values:
             mean, error = weighted_mean(found.table[name], found.weights)
             title = found.table.observables[name].title
-            facts.append((f"mean {title}", with_error(mean, error, found.table.unit(name)), ""))
+            facts.append((title, *parted(mean, error, found.table.unit(name))))
     states = _states(found)
     if states is not None:
         share, error = weighted_mean((states == FOLDED).astype(float), found.weights)
-        facts.append(("folded", with_error(100 * share, 100 * error, "%"), "Q above 0.8"))
+        facts.append(("folded", *parted(100 * share, 100 * error, "%")))
     frames, replicas = found.table.energies.shape
     facts.append(("conformations", f"{frames * replicas:,}".replace(",", " "),
                   f"{replicas} replicas × {frames} frames"))  # fmt: skip
@@ -48,7 +53,7 @@ def headline(found: Material) -> str:
 
 def movie_section(found: Material) -> Section:
     """The molecule."""
-    return Section("molecule", "The molecule", (movie_card(found.movie, found.table),))
+    return Section("film", "The molecule", (movie_card(found.movie, found.table),))
 
 
 def time_section(found: Material) -> Section:
@@ -264,8 +269,8 @@ def comparison_section(found: Material) -> Section | None:
         f"Compared with {found.other_name}",
         (
             picture(
-                comparison_picture(found.table, found.other, list(found.distances),
-                                   (own, found.other_name)),
+                comparison_picture(found.table, found.other, found.distances,
+                                   (own, found.other_name), found.compared_at),
                 "Distributions of the observables of both runs",
                 wide=True,
             ),

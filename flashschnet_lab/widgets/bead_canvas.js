@@ -7,7 +7,7 @@
 
 function beadCanvas(canvas, molecule, look) {
   const pen = canvas.getContext("2d");
-  const HALO = 1.6, STEPS = 6, EYE = 2.6, TUBE = 1.05;
+  const HALO = 2.2, RIM = 1.5, STEPS = 10, EYE = 2.6, TUBE = 1.6;  // angstrom
   const still = [1, 0, 0, 0, 1, 0, 0, 0, 1];
   let turn = still, zoom = 1, positions = null, ghost = null, middle = null;
   let width = canvas.width, height = canvas.height, ratio = 1, asked = 0, drawn = 0;
@@ -111,18 +111,20 @@ function beadCanvas(canvas, molecule, look) {
     }
     for (const chain of molecule.chains) {
       const bends = curve(chain.map((bead) => points[bead]));
+      const tones = chain.map((bead) => channels(molecule.colors[bead]));
       for (let k = 0; k + 1 < bends.length; k++) {
-        const ends = bends.slice(k, k + 2);
-        const base = channels(molecule.colors[chain[Math.round(bends[k].place)]]);
-        const wide = TUBE * 2 * bends[k].size * 0.75;
-        const near = bends[k].near;
-        found.push({ near: near - HALO, draw: () => line(ends, css(mist), wide + 0.5 * wide) });
-        found.push({ near: near - 0.35, draw: (share) => line(
-          ends, css(mix(mix([16, 24, 32], base, 0.42), mist, share)), wide * 1.12) });
-        found.push({ near, draw: (share) => line(ends, css(mix(base, mist, share)), wide * 0.86) });
-        found.push({ near: near + 0.3, draw: (share) => line(
-          ends, css(mix(mix([255, 255, 255], base, 0.5), mist, share), 0.75), wide * 0.2,
-          -0.13 * wide, -0.19 * wide) });
+        const ends = bends.slice(k, k + 2), { near, place, size } = bends[k];
+        const at = Math.floor(place);
+        const base = mix(tones[Math.min(at + 1, tones.length - 1)], tones[at], place - at);
+        const dark = mix([16, 24, 32], base, 0.4), light = mix([255, 255, 255], base, 0.55);
+        const wide = TUBE * size;
+        // The rim lies further back than the tube: it parts crossing strands, not neighbours.
+        found.push({ near: near - HALO, draw: () => line(ends, css(mist), 1.5 * wide) });
+        found.push({ near: near - RIM, draw: (share) => line(
+          ends, css(mix(dark, mist, share)), 1.14 * wide) });
+        found.push({ near, draw: (share) => line(ends, css(mix(base, mist, share)), wide) });
+        found.push({ near: near + 0.9, draw: (share) => line(
+          ends, css(mix(light, mist, share)), 0.22 * wide, -0.14 * wide, -0.2 * wide) });
       }
     }
     for (let k = 0; k < molecule.pins.length; k += 2) {
@@ -157,7 +159,7 @@ function beadCanvas(canvas, molecule, look) {
     const drawing = parts(points, look.style === "tube", mist);
     drawing.sort((a, b) => a.near - b.near);  // the farthest first
     for (const part of drawing) {
-      part.draw(0.5 + 0.5 * Math.max(0, Math.min(1, (part.near - far) / reach)));
+      part.draw(0.6 + 0.4 * Math.max(0, Math.min(1, (part.near - far) / reach)));
     }
     drawn += 1;
     canvas.dataset.drawn = drawn;
