@@ -80,6 +80,7 @@ def open_run(source: str | Path | Trajectory | Run, native: Any = None) -> Run:
     else:
         trajectory = source if isinstance(source, Trajectory) else open_trajectory(source)
     folder = trajectory.path.parent
+    positions: np.ndarray | None
     if native is not None:
         positions, name = _given_native(native, trajectory.protein)
     else:

@@ -70,7 +70,7 @@ def assign(protein: Protein, positions: Any) -> np.ndarray:
         found = _dssp(protein, flat)
     else:
         found = _by_distance(protein, flat[:, c_alpha_indices(protein)])
-    return found.reshape(*beads.shape[:-2], -1)
+    return found.reshape(*beads.shape[:-2], len(protein.residues))
 
 
 def secondary_structure(
@@ -205,5 +205,6 @@ def _long(chosen: np.ndarray, shortest: int) -> np.ndarray:
     """Return the chosen residues [frames, residues] in runs of at least so many."""
     kept = np.zeros_like(chosen)
     for start in range(chosen.shape[1] - shortest + 1):
-        kept[:, start : start + shortest] |= chosen[:, start : start + shortest].all(1)[:, None]
+        piece = slice(start, start + shortest)
+        kept[:, piece] |= chosen[:, piece].all(axis=1, keepdims=True)
     return kept

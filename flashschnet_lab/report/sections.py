@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -95,7 +96,7 @@ def landscape_section(found: Material) -> Section | None:
     two = ("rmsd", "q") if "q" in found.table.values else ("rg", "end_to_end")
     labels = [found.table.observables[name].label for name in two]
     cards = []
-    common = {"temperature": found.temperature, "weights": found.weights}
+    common: dict[str, Any] = {"temperature": found.temperature, "weights": found.weights}
     surface = landscape(found.table[two[0]], found.table[two[1]], bins=SURFACE_BINS, **common)
     figure = landscape_picture(surface, labels, ceiling=CEILING)
     cards.append(
@@ -128,7 +129,8 @@ def folding_section(found: Material) -> Section | None:
         "A replica is folded from the moment that Q rises above 0.8 until it falls below 0.2, and "
         "unfolded from there on; in between it keeps its state."
     )
-    cards = []
+    cards: list[str] = []
+    rows: list[tuple[str, ...]] = []
     ladder, exchanges = found.table.ladder, found.run.exchanges
     if exchanges is not None:
         sorted_states = exchanges.demultiplex(states, found.table.steps)
@@ -143,7 +145,6 @@ def folding_section(found: Material) -> Section | None:
         ]
         cards.append(table(("temperature", "folded"), rows, "Melting, rung by rung"))
     else:
-        rows = []
         for temperature in ladder if len(ladder) else [math.nan]:
             mine = found.table.at(temperature)[0] if len(ladder) else np.ones(states.shape[1], bool)
             try:

@@ -53,6 +53,7 @@ def ladder_picture(table: Observations) -> Figure:
         table: of a tempering run, a column per replica.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(6.0, 3.4), dpi=110, layout="constrained")
     axes = figure.add_subplot()
@@ -70,6 +71,6 @@ def ladder_picture(table: Observations) -> Figure:
     bar.ax.tick_params(colors=INK, labelsize=9)
     axes.set_xlabel("time (ps)", color=INK)
     axes.set_ylabel("replica", color=INK)
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(colors=INK, labelsize=9)
     return figure
