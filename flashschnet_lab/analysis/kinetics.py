@@ -109,7 +109,8 @@ def slow_modes(
         place[finite] = model.transform(features[finite])
     values = np.clip(np.abs(model.singular_values[: projections.shape[2]]), 1e-300, 1.0 - 1e-12)
     return SlowModes(
-        projections=projections / np.nanstd(projections, axis=(0, 1)),
+        projections=(projections - np.nanmean(projections, axis=(0, 1)))
+        / np.nanstd(projections, axis=(0, 1)),
         timescales_ps=-lag * apart / np.log(values),
         lag_ps=lag * apart,
         pairs=pairs,
