@@ -9,7 +9,7 @@ import numpy as np
 
 from flashschnet_lab.analysis.blocks import Watch, blocks
 from flashschnet_lab.analysis.pictures import CHAIN_COLORS, INK
-from flashschnet_lab.analysis.structure import as_positions, c_alpha_indices, distances
+from flashschnet_lab.analysis.structure import c_alpha_indices, distances, native_pairs
 from flashschnet_lab.simulation.store import ALL_FRAMES, Trajectory
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ class ContactMap:
 
     Attributes:
         share: [residues, residues] share of conformations, 0 to 1; symmetric, 1 on the diagonal.
-        native: [residues, residues] bool, contacts of the native structure, or None.
+        native: [residues, residues] bool, native contacts as Q counts them (more than three
+            residues apart), or None.
         cutoff: distance of C-alpha beads below which residues touch, angstrom.
         conformations: how many were counted.
     """
@@ -71,9 +72,11 @@ def contact_map(
         total += len(positions)
     there = None
     if native is not None:
-        there = _square(distances(as_positions(native), pairs) < cutoff, len(alphas))
+        touch = trajectory.protein.residue_of_bead[native_pairs(trajectory.protein, native, cutoff)]
+        there = np.zeros((len(alphas), len(alphas)), dtype=bool)
+        there[touch[:, 0], touch[:, 1]] = there[touch[:, 1], touch[:, 0]] = True
     share = _square(touching / max(1, total), len(alphas))
-    return ContactMap(share, None if there is None else there > 0, cutoff, total)
+    return ContactMap(share, there, cutoff, total)
 
 
 def contact_map_picture(found: ContactMap, title: str = "") -> Figure:

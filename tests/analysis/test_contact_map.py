@@ -48,6 +48,7 @@ def test_native_contacts_lie_in_the_map(protein, trajectory):
     found = contact_map(trajectory, native=protein.positions)
     residues = protein.residue_of_bead[native_pairs(protein)]
     assert found.native[residues[:, 0], residues[:, 1]].all()
+    assert found.native.sum() == 2 * len(residues)
     np.testing.assert_array_equal(found.native, found.native.T)
     axes, bar = contact_map_picture(found).axes
     assert "Å" in bar.get_ylabel()
