@@ -73,7 +73,7 @@
     const all = movie.replicas.flatMap((one) => one.values[0]).filter((v) => v !== null);
     const low = Math.min(...all), reach = Math.max(...all) - low || 1;
     const x = (k) => rim + (wide - 2 * rim) * k / Math.max(1, movie.times.length - 1);
-    const y = (v) => high - rim - (high - 2 * rim) * (v - low) / reach;
+    const y = (v) => high - rim - (high - rim - 22) * (v - low) / reach;  // below the title
     const css = getComputedStyle(root);
     const trace = (one, style, thickness) => {
       pen.strokeStyle = css.getPropertyValue(style);
@@ -91,7 +91,7 @@
     pen.strokeStyle = css.getPropertyValue("--ink");
     pen.lineWidth = 1;
     pen.beginPath();
-    pen.moveTo(x(frame), 2);
+    pen.moveTo(x(frame), 20);
     pen.lineTo(x(frame), high - 2);
     pen.stroke();
     pen.fillStyle = css.getPropertyValue("--quiet");

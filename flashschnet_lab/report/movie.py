@@ -171,7 +171,7 @@ def _data(movie: Movie, table: Observations) -> str:
         "chains": [alphas[segments[alphas] == s].tolist() for s in np.unique(segments)],
         "pins": sum(pins, []),
         # Most conformations fill the view; an open chain may leave it for a moment.
-        "span": float(2.0 * np.quantile(reach, 0.9) + 4.0),
+        "span": float(2.0 * np.quantile(reach, 0.9) + 2.0),
         "times": np.round(table.times_ps[movie.rows], 4).tolist(),
         "kelvin": None if len(table.ladder) < 2 else np.round(kelvin, 1).tolist(),
         "shown": [
