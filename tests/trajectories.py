@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +12,11 @@ import numpy as np
 from flashschnet_lab.proteins.protein import Protein
 from flashschnet_lab.simulation.exchange import RECORD
 from flashschnet_lab.simulation.exchange_record import Exchanges, write_exchanges
+from flashschnet_lab.simulation.reporters import Frame
 from flashschnet_lab.simulation.run import RUN, TRAJECTORY
 from flashschnet_lab.simulation.store import TrajectoryWriter
 
 STEPS_APART, PS_APART = 10, 0.04
-
-
-@dataclass(frozen=True)
-class MadeFrame:
-    """A frame with given positions and energies."""
-
-    step: int
-    time_ps: float
-    positions: np.ndarray
-    potential_energy: np.ndarray
-    kinetic_energy: np.ndarray
-    temperature: np.ndarray
 
 
 def write_run(
@@ -64,7 +52,7 @@ def write_run(
             step = STEPS_APART * (index + 1)
             nothing = np.zeros(replicas)
             writer.append(
-                MadeFrame(
+                Frame(
                     step, PS_APART * (index + 1), positions[index], energies[index], nothing,
                     nothing,
                 )

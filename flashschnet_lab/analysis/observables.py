@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from flashschnet_lab.proteins.protein import Protein
     from flashschnet_lab.simulation.store import Trajectory
 
+MOST_DRAWN = 2000
+"""Frames of one line in a picture: more would lie on one another."""
+
 
 @dataclass(frozen=True)
 class Target:
@@ -166,6 +169,11 @@ class Observations:
         return self.observables[name].unit
 
     @property
+    def drawn_every(self) -> int:
+        """The stride of the frames that `picture` draws."""
+        return -(-len(self.steps) // MOST_DRAWN)
+
+    @property
     def ladder(self) -> np.ndarray:
         """The temperatures that occur, rising, kelvin."""
         known = self.temperatures[np.isfinite(self.temperatures)]
@@ -213,7 +221,7 @@ class Observations:
         return self._with_columns(sort, tuple(names))
 
     def picture(self, names: Sequence[str] | None = None, title: str = "") -> Figure:
-        """Draw observables over time, one panel each.
+        """Draw observables over time, one panel each; of a long run at most `MOST_DRAWN` frames.
 
         Args:
             names: which; default all.
@@ -224,9 +232,10 @@ class Observations:
         chosen = list(self.values) if names is None else list(names)
         figure = Figure(figsize=(9.5, 0.6 + 1.6 * len(chosen)), dpi=110, layout="constrained")
         panels: Any = figure.subplots(len(chosen), 1, sharex=True, squeeze=False)[:, 0]
+        shown = slice(None, None, self.drawn_every)
         for axes, name in zip(panels, chosen, strict=True):
-            observable = self.observables[name]
-            plot_series(axes, self.times_ps, self[name], _broken(observable.label), self.columns)
+            label = _broken(self.observables[name].label)
+            plot_series(axes, self.times_ps[shown], self[name][shown], label, self.columns)
         panels[-1].set_xlabel("time (ps)", color=INK)
         panels[0].legend(
             loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=6, frameon=False, fontsize=8,

@@ -68,6 +68,8 @@ def time_section(found: Material) -> Section:
         unit = observable.unit
         rows.append((observable.title, with_error(mean, error, unit), *spread, observable.meaning))
     names = ", ".join(about[n].title for n in shown)
+    stride = found.table.drawn_every
+    caption = f"One of every {stride} frames is drawn; the table counts all." if stride > 1 else ""
     return Section(
         "time",
         "Over time",
@@ -75,6 +77,7 @@ def time_section(found: Material) -> Section:
             picture(
                 found.table.picture(shown),
                 f"{names} of {found.run.protein.name} over time, a line for each replica",
+                caption,
                 wide=True,
             ),
             table(

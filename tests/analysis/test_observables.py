@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flashschnet_lab.analysis import observables
 from flashschnet_lab.analysis.observables import OBSERVABLES, Observable, observe
 from flashschnet_lab.analysis.progress import bar
 from flashschnet_lab.analysis.run_folder import open_run
@@ -94,6 +95,14 @@ def test_an_observable_of_ones_own_and_a_bar(run, protein):
         "radius of gyration (Å)",
     ]
     assert figure.axes[-1].get_xlabel() == "time (ps)"
+
+
+def test_a_picture_of_a_long_run_is_thinned(run, monkeypatch):
+    table = observe(run, ["rg"])
+    monkeypatch.setattr(observables, "MOST_DRAWN", 25)
+    assert table.drawn_every == 3
+    (axes,) = table.picture().axes
+    np.testing.assert_array_equal(axes.lines[0].get_xdata(), table.times_ps[::3])
 
 
 def test_tempering_by_replica_and_by_temperature(protein, positions, exchanges, tmp_path):
