@@ -25,7 +25,7 @@ from flashschnet_lab.errors import UserError
 from flashschnet_lab.simulation.store import Trajectory
 
 MOST_RESIDUES = 40
-"""Of larger proteins, so many residues are measured, evenly spaced: 703 distances."""
+"""Of larger proteins, so many residues are measured, evenly spaced: at most 780 distances."""
 SEPARATION = 2
 """Residues closer along the chain are left out: their distance hardly changes."""
 FRAMES_AT_ONCE = 2048

@@ -46,7 +46,7 @@ def headline(found: Material) -> str:
         facts.append(("folded", *parted(100 * share, 100 * error, "%")))
     frames, replicas = found.table.energies.shape
     facts.append(("conformations", f"{frames * replicas:,}".replace(",", " "),
-                  f"{replicas} replicas × {frames} frames"))  # fmt: skip
+                  f"{replicas} {'replica' if replicas == 1 else 'replicas'} × {frames} frames"))  # fmt: skip
     length = float(found.table.times_ps[-1])
     facts.append(("simulated", f"{length:.4g} ps", "each replica"))
     return tiles(facts)

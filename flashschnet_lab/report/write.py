@@ -18,7 +18,7 @@ def report_html(found: Material) -> str:
         found: from `material.gather`.
     """
     protein, table = found.run.protein, found.table
-    ladder = table.ladder
+    ladder, replicas = table.ladder, found.run.trajectory.replicas
     kelvin = ""
     if len(ladder):
         kelvin = f" at {ladder[0]:g} K"
@@ -26,7 +26,7 @@ def report_html(found: Material) -> str:
             kelvin = f" from {ladder[0]:g} to {ladder[-1]:g} K"
     subtitle = (
         f"{len(protein.residues)} residues ({_shortened(protein.sequence)}), "
-        f"{found.run.trajectory.replicas} replicas{kelvin}"
+        f"{replicas} {'replica' if replicas == 1 else 'replicas'}{kelvin}"
     )
     made = [
         sections.movie_section(found),
