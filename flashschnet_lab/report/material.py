@@ -15,6 +15,7 @@ from flashschnet_lab.analysis.kinetics import FEWEST_LAGS, SlowModes, slow_modes
 from flashschnet_lab.analysis.observables import OBSERVABLES, Observations, observe
 from flashschnet_lab.analysis.run_folder import Run
 from flashschnet_lab.analysis.secondary import SecondaryStructure, secondary_structure
+from flashschnet_lab.analysis.structure import native_pairs
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.report.movie import Movie, make_movie
 
@@ -92,11 +93,17 @@ def gather(
         UserError: as `observe`, or a second run of another molecule.
     """
     trajectory, remarks = run.trajectory, list[str]()
-    names = (*WITH_NATIVE, *ALONE) if run.native is not None else ALONE
+    names: tuple[str, ...] = ALONE if run.native is None else (*WITH_NATIVE, *ALONE)
     if run.native is None:
         remarks.append(
             "There is no native structure to compare with, so RMSD, native contacts, GDT-TS and "
             "folding are left out; name one with --native FILE."
+        )
+    elif len(native_pairs(run.protein, run.native)) == 0:
+        names = ("rmsd", "gdt_ts", *ALONE)
+        remarks.append(
+            f"The native structure ({run.native_name}) has no contacts, so native contacts and "
+            "folding are left out; name a folded one with --native FILE."
         )
     if other is not None:
         _check_same(run, other)

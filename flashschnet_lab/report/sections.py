@@ -9,7 +9,7 @@ import numpy as np
 
 from flashschnet_lab.analysis.contact_map import contact_map_picture
 from flashschnet_lab.analysis.ensembles import comparison_picture
-from flashschnet_lab.analysis.folding import FOLDED, contact_states, folding, melting_curve
+from flashschnet_lab.analysis.folding import FOLDED, UNKNOWN, contact_states, folding, melting_curve
 from flashschnet_lab.analysis.landscape import landscape, landscape_picture
 from flashschnet_lab.analysis.secondary import secondary_picture
 from flashschnet_lab.errors import UserError
@@ -42,11 +42,13 @@ def headline(found: Material) -> str:
             facts.append((title, *parted(mean, error, found.table.unit(name))))
     states = _states(found)
     if states is not None:
-        share, error = weighted_mean((states == FOLDED).astype(float), found.weights)
+        known = np.where(states == UNKNOWN, 0.0, found.weights)
+        share, error = weighted_mean((states == FOLDED).astype(float), known)
         facts.append(("folded", *parted(100 * share, 100 * error, "%")))
     frames, replicas = found.table.energies.shape
-    facts.append(("conformations", f"{frames * replicas:,}".replace(",", " "),
-                  f"{replicas} {'replica' if replicas == 1 else 'replicas'} × {frames} frames"))  # fmt: skip
+    copies = "1 replica" if replicas == 1 else f"{replicas} replicas"
+    number = f"{frames * replicas:,}".replace(",", " ")
+    facts.append(("conformations", number, f"{copies} × {frames} frames"))
     length = float(found.table.times_ps[-1])
     facts.append(("simulated", f"{length:.4g} ps", "each replica"))
     return tiles(facts)
@@ -117,7 +119,7 @@ def landscape_section(found: Material) -> Section | None:
         alt = f"Free energy over {label} with its error"
         cards.append(picture(landscape_picture(line, [label]), alt))
     lead = f"At {found.temperature:g} K."
-    if len(found.table.ladder) > 1:
+    if (found.weights > 0.0)[~found.table.at(found.temperature)].any():
         lead += " Frames of all temperatures count, weighted to this one (MBAR)."
     return Section("energy", "Free energy", tuple(cards), lead)
 

@@ -24,6 +24,7 @@ from flashschnet_lab.proteins.library import embedded_protein
 from flashschnet_lab.report import movie as movie_module
 from flashschnet_lab.report.material import gather
 from flashschnet_lab.report.movie import make_movie, movie_card
+from flashschnet_lab.report.sections import folding_section
 from flashschnet_lab.report.write import report_html
 from flashschnet_lab.simulation.exchange_record import Exchanges
 from tests.trajectories import STEPS_APART, shaken, write_run
@@ -133,6 +134,16 @@ def test_odd_names_are_text_and_what_is_unknown_is_told(tmp_path, protein):
     parts(text)
     assert "There is no native structure" in text and "does not say at which temperature" in text
     assert "Free energy</h2>" not in text and 'id="native"' not in text
+
+
+def test_a_native_structure_without_contacts(tmp_path):
+    stretched = build_chain("AGPWYKLE", "extended")
+    positions = shaken(stretched, 30, 2, 0.5, seed=1)
+    found = gather(open_run(write_run(tmp_path / "run", stretched, positions,
+                                      native=stretched.positions)))  # fmt: skip
+    assert "q" not in found.table.values and "rmsd" in found.table.values
+    assert "has no contacts" in found.remarks[0]
+    assert folding_section(found) is None
 
 
 def test_a_tempering_run(tmp_path, protein):
