@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from flashschnet_lab.cli_analyse import analyse
 from flashschnet_lab.cli_bench import bench
 from flashschnet_lab.cli_choices import (
     Dtype,
@@ -193,6 +194,7 @@ def export(
         typer.echo(f"wrote {path}")
 
 
+app.command()(analyse)
 app.command()(bench)
 app.command()(fetch)
 app.command(name="import")(import_)

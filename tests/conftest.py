@@ -47,3 +47,13 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("golden data are not on this machine (they are not redistributed)")
     return folder
+
+
+@pytest.fixture
+def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Where screenshots go: the folder of --screenshots, or one that pytest forgets."""
+    folder = request.config.getoption("--screenshots")
+    if folder is None:
+        return tmp_path
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return Path(folder)

@@ -16,7 +16,7 @@ from flashschnet_lab.simulation.store import open_trajectory
 
 COMMANDS = {
     *("simulate", "proteins", "doctor", "export", "lab"),
-    *("distil", "validate", "compile", "bench", "fetch", "temper"),
+    *("distil", "validate", "compile", "bench", "fetch", "temper", "analyse"),
 }
 SHORT = ["--device", "cpu", "--replicas", "2", "--steps", "10", "--save-every", "5"]
 

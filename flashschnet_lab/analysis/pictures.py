@@ -7,6 +7,7 @@ a notebook shows it by itself after `%matplotlib inline`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -104,7 +105,13 @@ def run_picture(
     return figure
 
 
-def plot_series(axes: Axes, times_ps: np.ndarray, values: np.ndarray, label: str) -> None:
+def plot_series(
+    axes: Axes,
+    times_ps: np.ndarray,
+    values: np.ndarray,
+    label: str,
+    names: Sequence[str] | None = None,
+) -> None:
     """Plot a quantity of all replicas over time: lines for up to six, otherwise mean and spread.
 
     Args:
@@ -112,12 +119,14 @@ def plot_series(axes: Axes, times_ps: np.ndarray, values: np.ndarray, label: str
         times_ps: [frames], picoseconds.
         values: [frames, replicas]; frames that are not finite (a stopped replica) leave a gap.
         label: name and unit, for the vertical axis.
+        names: of the replicas, for a legend; default "replica 0" and so on.
     """
     values = np.ma.masked_invalid(values)
     replicas = values.shape[1]
     if replicas <= len(REPLICA_COLORS):
         for index in range(replicas):
-            color, name = REPLICA_COLORS[index], f"replica {index}"
+            color = REPLICA_COLORS[index]
+            name = f"replica {index}" if names is None else names[index]
             axes.plot(times_ps, values[:, index], color=color, linewidth=1.2, label=name)
     else:
         low, high = np.nanpercentile(values.filled(np.nan), (5, 95), axis=1)

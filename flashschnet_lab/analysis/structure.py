@@ -1,4 +1,4 @@
-"""Measures of conformations: superposition, RMSD, radius of gyration, native contacts.
+"""Measures of conformations: superposition, RMSD, radius of gyration, size, native contacts.
 
 Every function takes positions of shape [..., beads, 3] in angstrom, with any leading axes
 (replicas, frames, both or none), as a numpy array or a torch tensor on any device, and computes
@@ -103,6 +103,20 @@ def radius_of_gyration(positions: Any, masses: np.ndarray | None = None) -> np.n
     return np.sqrt((weights * ((beads - centre) ** 2).sum(axis=-1)).sum(axis=-1))
 
 
+def end_to_end(positions: Any, protein: Protein) -> np.ndarray:
+    """Return the distance between the C-alpha beads of the first and the last residue.
+
+    Args:
+        positions: [..., beads, 3], angstrom.
+        protein: the molecule.
+
+    Returns:
+        [...] float64, angstrom.
+    """
+    alphas = c_alpha_indices(protein)
+    return distances(as_positions(positions), alphas[[0, -1]][None])[..., 0]
+
+
 def native_pairs(
     protein: Protein, reference: Any = None, cutoff: float = 8.0, separation: int = 3
 ) -> np.ndarray:
@@ -128,7 +142,7 @@ def native_pairs(
     chains = np.array([residue.chain for residue in residues])
     far_along_chain = (second - first > separation) | (chains[first] != chains[second])
     pairs = np.stack([alphas[first], alphas[second]], axis=-1)  # [candidates, 2]
-    return pairs[far_along_chain & (_distances(native, pairs) < cutoff)]
+    return pairs[far_along_chain & (distances(native, pairs) < cutoff)]
 
 
 def native_contacts(
@@ -160,8 +174,8 @@ def native_contacts(
     """
     if len(pairs) == 0:
         raise ValueError("No native contacts: take a folded reference or a larger cutoff.")
-    now = _distances(as_positions(positions), pairs)  # [..., pairs]
-    native = _distances(as_positions(reference), pairs)  # [pairs]
+    now = distances(as_positions(positions), pairs)  # [..., pairs]
+    native = distances(as_positions(reference), pairs)  # [pairs]
     # 1 / (1 + exp(x)) as a hyperbolic tangent, which cannot overflow for contacts far apart.
     present = 0.5 * (1.0 - np.tanh(0.5 * beta * (now - tolerance * native)))  # [..., pairs]
     return present.mean(axis=-1)
@@ -171,8 +185,16 @@ def _select(positions: np.ndarray, selection: np.ndarray | None) -> np.ndarray:
     return positions if selection is None else positions[..., selection, :]
 
 
-def _distances(positions: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Return the distance of each pair of beads, [..., pairs], angstrom."""
+def distances(positions: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return the distance of each pair of beads.
+
+    Args:
+        positions: [..., beads, 3], angstrom.
+        pairs: [pairs, 2] bead indices.
+
+    Returns:
+        [..., pairs], angstrom.
+    """
     difference = positions[..., pairs[:, 0], :] - positions[..., pairs[:, 1], :]
     return np.linalg.norm(difference, axis=-1)
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from flashschnet_kernels.plan import KernelPlan
+from flashschnet_lab.analysis.ensembles import jensen_shannon
 from flashschnet_lab.analysis.structure import (
     c_alpha_indices,
     native_contacts,
@@ -28,7 +29,6 @@ from flashschnet_lab.simulation.engine import Simulation, resolve_device
 from flashschnet_lab.simulation.receipt import describe_device, library_versions
 from flashschnet_lab.system import System
 
-BINS = 60
 SETTLING = 0.1
 """Share of a run that is not counted: all replicas start at the same conformation."""
 FRAMES = 500
@@ -131,24 +131,6 @@ def observe(system: System, positions: np.ndarray, energy: np.ndarray) -> dict[s
         "native_contacts": native_contacts(positions, system.reference, pairs),
         "energy": np.asarray(energy, dtype=np.float64),
     }
-
-
-def jensen_shannon(a: np.ndarray, b: np.ndarray, bins: int = BINS) -> float:
-    """Return the Jensen-Shannon distance of two samples, 0 (alike) to 1 (apart).
-
-    The square root of the divergence in bits between their histograms over the common range.
-    Source: J. Lin, IEEE Trans. Inf. Theory 37, 145 (1991).
-    """
-    low, high = min(a.min(), b.min()), max(a.max(), b.max())
-    edges = np.linspace(low, high + 1e-12 * max(1.0, abs(high)), bins + 1)
-    p, q = (np.histogram(x, edges)[0] / x.size for x in (a, b))
-    middle = 0.5 * (p + q)
-
-    def divergence(x: np.ndarray) -> float:
-        there = x > 0
-        return float((x[there] * np.log2(x[there] / middle[there])).sum())
-
-    return float(np.sqrt(max(0.0, 0.5 * divergence(p) + 0.5 * divergence(q))))
 
 
 def write_comparison(found: dict[str, object], path: Path, command: str) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -170,10 +171,8 @@ def write_receipt(receipt: dict[str, object], path: Path) -> None:
     path.write_text(json.dumps(receipt, indent=1) + "\n", encoding="utf-8")
 
 
-def receipt_table(receipt: dict) -> Table:
-    """Return a receipt as a table for the terminal."""
-    from rich.table import Table
-
+def receipt_rows(receipt: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a receipt says, name by name, as a person reads it."""
     settings = receipt["settings"]
     temperatures = sorted(set(settings["temperatures"]))
     kelvin = " to ".join(f"{t:g}" for t in {temperatures[0]: 0, temperatures[-1]: 0})
@@ -207,9 +206,16 @@ def receipt_table(receipt: dict) -> Table:
     if receipt["stopped_replicas"]:
         names = ", ".join(str(f["replica"]) for f in receipt["stopped_replicas"])
         rows["stopped"] = f"replicas {names} left physics (see receipt.json)"
+    return rows
+
+
+def receipt_table(receipt: Mapping[str, Any]) -> Table:
+    """Return a receipt as a table for the terminal."""
+    from rich.table import Table
+
     table = Table(title="Receipt", show_header=False, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column()
-    for name, value in rows.items():
-        table.add_row(name, str(value))
+    for name, value in receipt_rows(receipt).items():
+        table.add_row(name, value)
     return table

@@ -19,7 +19,7 @@ from flashschnet_lab.units import ANGSTROM_PER_NANOMETRE
 if TYPE_CHECKING:
     import mdtraj
 
-ALL_FRAMES = slice(None)
+ALL_FRAMES = ALL_REPLICAS = slice(None)
 
 
 class Frame(Protocol):
@@ -272,6 +272,24 @@ class Trajectory:
         stored = self._group["positions"]
         chosen = stored[self.frame_slice(frames), replica]  # [frames, beads, 3]
         return store_format.from_stored(chosen, stored.attrs.get("scale"))
+
+    def block(self, frames: slice = ALL_FRAMES, replicas: slice = ALL_REPLICAS) -> np.ndarray:
+        """Return positions of some replicas, [frames, replicas, beads, 3] float32 in angstrom.
+
+        Replicas that share a chunk are decompressed once, not once for each of them.
+
+        Raises:
+            UserError: `frames` runs backwards.
+        """
+        stored = self._group["positions"]
+        chosen = stored[self.frame_slice(frames), replicas]  # [frames, replicas, beads, 3]
+        return store_format.from_stored(chosen, stored.attrs.get("scale"))
+
+    @property
+    def chunk(self) -> tuple[int, int]:
+        """Frames and replicas that are compressed together."""
+        frames, replicas = self._group["positions"].chunks[:2]
+        return int(frames), int(replicas)
 
     def to_mdtraj(self, replica: int = 0, frames: slice = ALL_FRAMES) -> mdtraj.Trajectory:
         """Return one replica as an mdtraj trajectory, in nm and ps.

@@ -13,115 +13,39 @@ import anywidget
 import numpy as np
 import traitlets
 
-from flashschnet_lab.analysis.pictures import CHAIN_COLORS
 from flashschnet_lab.proteins.protein import Protein
+from flashschnet_lab.widgets.bead_canvas import BEAD_CANVAS, bead_radii, chain_colors
 
-RADII = {"CA": 1.1, "CB": 1.0}
-BACKBONE_RADIUS = 0.6  # angstrom: N, C and O of the backbone
-
-DRAW = r"""
+DRAW = (
+    BEAD_CANVAS
+    + r"""
 function floats(model, name, Kind) {
   const view = model.get(name);
   return new Kind(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 }
 
-function mixed(color, share) {  // with white, as in mist
-  const parts = [1, 3, 5].map((k) => parseInt(color.slice(k, k + 2), 16));
-  return `rgb(${parts.map((part) => Math.round(255 + share * (part - 255))).join()})`;
-}
-
 function render({ model, el }) {
-  const width = model.get("width"), height = model.get("height");
   const canvas = document.createElement("canvas");
   canvas.className = "fs-beads";
-  canvas.width = width;
-  canvas.height = height;
-  canvas.style.cssText = "max-width: 100%; cursor: grab; touch-action: none";
+  canvas.style.cssText = "max-width: 100%";
+  canvas.width = model.get("width");
+  canvas.height = model.get("height");
+  canvas.tabIndex = 0;
+  canvas.setAttribute("aria-label", "molecule; drag or use the arrow keys to turn it");
   el.appendChild(canvas);
-  const pen = canvas.getContext("2d");
-  let turnX = 0, turnY = 0, zoom = 1, asked = 0, drawn = 0, grip = null;
-
-  function project(positions) {  // to right, up and towards the eye, around the middle
-    const count = positions.length / 3, middle = [0, 0, 0];
-    for (let k = 0; k < positions.length; k++) middle[k % 3] += positions[k] / count;
-    const cx = Math.cos(turnX), sx = Math.sin(turnX), cy = Math.cos(turnY), sy = Math.sin(turnY);
-    const scale = zoom * 0.9 * Math.min(width, height) / model.get("span");
-    const points = [];
-    for (let i = 0; i < count; i++) {
-      const [x, y, z] = [0, 1, 2].map((k) => positions[3 * i + k] - middle[k]);
-      const right = cy * x + sy * z, deep = -sy * x + cy * z;
-      const up = cx * y - sx * deep, near = sx * y + cx * deep;
-      points.push({ x: width / 2 + scale * right, y: height / 2 - scale * up, near });
-    }
-    return { points, scale };
-  }
-
-  function draw() {
-    asked = 0;
-    const positions = floats(model, "positions", Float32Array);
-    const bonds = floats(model, "bonds", Int32Array);
-    const radii = model.get("radii"), colors = model.get("colors");
-    const { points, scale } = project(positions);
-    const depths = points.map((point) => point.near);
-    const far = Math.min(...depths), reach = Math.max(...depths) - far || 1;
-    const parts = points.map((point, bead) => ({ near: point.near, bead }));
-    for (let k = 0; k < bonds.length; k += 2) {
-      const ends = [points[bonds[k]], points[bonds[k + 1]]];
-      parts.push({ near: (ends[0].near + ends[1].near) / 2 - 1e-3, ends });
-    }
-    parts.sort((a, b) => a.near - b.near);  // the farthest first
-    pen.clearRect(0, 0, width, height);
-    for (const part of parts) {
-      const share = 0.45 + 0.55 * Math.max(0, Math.min(1, (part.near - far) / reach));
-      pen.beginPath();
-      if (part.ends) {
-        pen.strokeStyle = mixed("#8a949e", share);
-        pen.lineWidth = Math.max(1, 0.45 * scale);
-        pen.moveTo(part.ends[0].x, part.ends[0].y);
-        pen.lineTo(part.ends[1].x, part.ends[1].y);
-        pen.stroke();
-      } else {
-        const { x, y } = points[part.bead];
-        pen.fillStyle = mixed(colors[part.bead], share);
-        pen.strokeStyle = mixed("#30363d", share);
-        pen.lineWidth = 0.6;
-        pen.arc(x, y, Math.max(1.5, radii[part.bead] * scale), 0, 2 * Math.PI);
-        pen.fill();
-        pen.stroke();
-      }
-    }
-    drawn += 1;
-    canvas.dataset.drawn = drawn;
-    canvas.dataset.x = positions[0];
-  }
-
-  function ask() {  // at most one drawing per picture of the screen
-    if (!asked) asked = requestAnimationFrame(draw);
-  }
-
-  model.on("change:positions", ask);
-  canvas.onpointerdown = (event) => {
-    grip = [event.clientX, event.clientY];
-    canvas.setPointerCapture(event.pointerId);
+  const molecule = {
+    bonds: floats(model, "bonds", Int32Array), radii: model.get("radii"),
+    colors: model.get("colors"), span: model.get("span"), chains: [], pins: [],
   };
-  canvas.onpointerup = () => { grip = null; };
-  canvas.onpointermove = (event) => {
-    if (!grip) return;
-    turnY += (event.clientX - grip[0]) / 120;
-    turnX += (event.clientY - grip[1]) / 120;
-    grip = [event.clientX, event.clientY];
-    ask();
-  };
-  canvas.onwheel = (event) => {
-    event.preventDefault();
-    zoom *= Math.exp(-event.deltaY / 600);
-    ask();
-  };
-  ask();
-  return () => { cancelAnimationFrame(asked); model.off("change:positions", ask); };
+  const view = beadCanvas(canvas, molecule, { mist: () => [255, 255, 255], style: "beads" });
+  const show = () => view.show(floats(model, "positions", Float32Array));
+  model.on("change:positions", show);
+  show();
+  return () => { view.stop(); model.off("change:positions", show); };
 }
 export default { render };
 """
+)
 
 PROBE = r"""
 function render({ model }) {
@@ -160,7 +84,7 @@ class BeadView(anywidget.AnyWidget):
         super().__init__(
             positions=_bytes(positions),
             bonds=np.ascontiguousarray(protein.topology.bonds, dtype="<i4").tobytes(),
-            radii=[RADII.get(name, BACKBONE_RADIUS) for name in protein.bead_names],
+            radii=bead_radii(protein),
             colors=chain_colors(protein),
             # Room for a chain that opens.
             span=float(2.6 * np.linalg.norm(centred, axis=1).max() + 4.0),
@@ -191,15 +115,6 @@ class WebGLProbe(anywidget.AnyWidget):
                 action()
 
         self.observe(on_answer, "answer")
-
-
-def chain_colors(protein: Protein) -> list[str]:
-    """Return a colour for every bead, from the N terminus to the C terminus."""
-    from matplotlib.colors import LinearSegmentedColormap, to_hex
-
-    colormap = LinearSegmentedColormap.from_list("chain", CHAIN_COLORS)
-    last = max(1, len(protein.residues) - 1)
-    return [to_hex(colormap(residue / last)) for residue in protein.residue_of_bead]
 
 
 def _bytes(positions: np.ndarray) -> bytes:

@@ -12,27 +12,9 @@ from flashschnet_lab.loading import load_system
 from flashschnet_lab.measure.ensembles import (
     COORDINATES,
     compare_ensembles,
-    jensen_shannon,
     observe,
     write_comparison,
 )
-
-
-def test_the_distance_of_samples():
-    random = np.random.default_rng(1)
-    a, b = random.normal(size=20000), random.normal(size=20000)
-    assert jensen_shannon(a, a) == 0.0
-    assert jensen_shannon(a, b) < 0.05
-    assert jensen_shannon(a, a + 100.0) == pytest.approx(1.0)
-    assert 0.05 < jensen_shannon(a, a + 0.5) < 0.3
-    assert jensen_shannon(a, b) == pytest.approx(jensen_shannon(b, a))
-
-
-def test_two_halves_are_half_apart():
-    """P = (1/2, 1/2), Q = (1, 0): the divergence is 1/2 (log2(4/3) + 1/2 log2(2/3) + 1/2)."""
-    p, q = np.array([0.0, 1.0] * 50), np.zeros(100)
-    divergence = 0.5 * np.log2(4 / 3) + 0.25 * np.log2(2 / 3) + 0.25 * np.log2(2.0)
-    assert jensen_shannon(p, q) == pytest.approx(np.sqrt(divergence))
 
 
 def test_what_is_observed_of_the_native_state():

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+from tests.browser import open_page
 
 
 @pytest.fixture(scope="module")
@@ -28,24 +26,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def open_notebook(lab: str) -> Iterator[Callable[[str], Any]]:
     """Open a notebook by its name in a fresh page."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on the path")
-    from tests.notebooks.lab_page import FLAGS, LabPage
+    from tests.notebooks.lab_page import LabPage
 
-    with playwright.sync_playwright() as runner:
-        browser = runner.chromium.launch(executable_path=path, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1400, "height": 1100})
+    with open_page(1400, 1100) as page:
         yield lambda name: LabPage(page, lab, name)
-        browser.close()
-
-
-@pytest.fixture
-def pictures(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """Where screenshots go: the folder of --screenshots, or one that pytest forgets."""
-    folder = request.config.getoption("--screenshots")
-    if folder is None:
-        return tmp_path
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    return Path(folder)

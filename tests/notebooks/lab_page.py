@@ -21,17 +21,6 @@ from typing import Any
 import nbformat
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
-FLAGS = [
-    "--no-sandbox",
-    "--use-gl=angle",  # WebGL drawn by the processor: no GPU and no display are needed
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 TOKEN = "only-for-this-test"
 BROKEN = ("not registered", "Failed to load model", "Error displaying widget", "Error rendering")
 HARMLESS = ("favicon", "Service Worker", "service worker", "ResizeObserver loop", "GPU stall")

@@ -14,7 +14,8 @@ from flashschnet_lab.errors import UserError
 from flashschnet_lab.proteins.builder import build_chain
 from flashschnet_lab.proteins.protein import Protein
 from flashschnet_lab.widgets import molecule_view
-from flashschnet_lab.widgets.bead_view import BeadView, WebGLProbe, chain_colors
+from flashschnet_lab.widgets.bead_canvas import chain_colors
+from flashschnet_lab.widgets.bead_view import BeadView, WebGLProbe
 
 needs_nglview = pytest.mark.skipif(
     importlib.util.find_spec("nglview") is None, reason="nglview is not installed"
