@@ -47,9 +47,11 @@ ON_A_GPU = [
 
 
 COMPUTED = 8
-"""Times the original's float32 error that filters computed in tiles may have on steep networks: 5.5
-measured on a native C-alpha conformation. Products of halves keep 22 bits, and tanh and exp2 are the
-short forms."""
+"""Times the original's float32 error that filters computed in tiles may have on steep networks.
+
+It is 5.5 on a native C-alpha conformation: products of halves keep 22 bits, and tanh and exp2 are
+the short forms.
+"""
 
 
 @pytest.mark.parametrize(("name", "plan"), EVERYWHERE + ON_A_GPU)
