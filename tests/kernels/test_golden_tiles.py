@@ -46,6 +46,14 @@ ON_A_GPU = [
 ]
 
 
+COMPUTED = 8
+"""Times the original's float32 error that filters computed in tiles may have on steep networks.
+
+It is 5.5 on a native C-alpha conformation: products of halves keep 22 bits, and tanh and exp2 are
+the short forms.
+"""
+
+
 @pytest.mark.parametrize(("name", "plan"), EVERYWHERE + ON_A_GPU)
 def test_trained_networks(shared, name, plan, triton_device):
     """Of TorchMD-Net, with a lower cutoff and biases, and of mlcg, 256 wide."""
@@ -65,7 +73,8 @@ def test_trained_networks(shared, name, plan, triton_device):
         exact = golden.forces[frames]
         return float(np.linalg.norm(found - exact) / np.linalg.norm(exact))
 
-    allowed = max(force_limit(chosen, "float32"), 2 * error(golden.forces32[frames]))
+    factor = 2 if chosen.tabulated or not chosen.fused else COMPUTED
+    allowed = max(force_limit(chosen, "float32"), factor * error(golden.forces32[frames]))
     assert error(evaluation.forces.double().cpu().numpy()) < allowed
     scale = np.abs(golden.energy[frames]).max()
     energies = evaluation.energy.cpu().numpy()
