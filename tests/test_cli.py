@@ -15,8 +15,17 @@ from flashschnet_lab.proteins.mdtraj_io import write_pdb
 from flashschnet_lab.simulation.store import open_trajectory
 
 COMMANDS = {
-    *("simulate", "proteins", "doctor", "export", "lab"),
-    *("distil", "validate", "compile", "bench"),
+    "bench",
+    "compile",
+    "distil",
+    "doctor",
+    "export",
+    "export-model",
+    "import",
+    "lab",
+    "proteins",
+    "simulate",
+    "validate",
 }
 SHORT = ["--device", "cpu", "--replicas", "2", "--steps", "10", "--save-every", "5"]
 
