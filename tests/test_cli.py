@@ -15,6 +15,7 @@ from flashschnet_lab.proteins.mdtraj_io import write_pdb
 from flashschnet_lab.simulation.store import open_trajectory
 
 COMMANDS = {
+    *("simulate", "proteins", "doctor", "export", "lab"),
     *("distil", "validate", "compile", "bench", "fetch", "temper", "analyse"),
     *("import", "export-model"),
 }
