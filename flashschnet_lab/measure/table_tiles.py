@@ -19,7 +19,7 @@ TYPICAL_PIECES = {"exact": 1024, "balanced": 448, "fast": 832}
 WORDS = {"exact": 4, "balanced": 4, "fast": 2}
 """Words that a kernel reads for a piece and channel."""
 
-MOST_COLUMN_BYTES = 96 * 10**6
+MOST_COLUMN_BYTES = 512 * 10**6
 """Room for the column sums of a part of a batch, about."""
 FEWEST_PROGRAMS = 4224
 """Programs of a convolution that no part of a batch has fewer of."""

@@ -21,6 +21,10 @@ protein: its predicted memory is an upper bound."""
 PROGRAMS = 1056
 """Programs that a kernel wants, so that a large GPU is full with one small molecule too."""
 
+SPLIT_PROGRAMS, MOST_SPLITS = 4224, 16
+"""Where a convolution with a table has fewer programs than those, row blocks are split until there
+are so many programs, but none among more than so many."""
+
 REACH = {8: 1.7, 16: 2.0}
 """A tile has a pair within the cutoff about as often as two beads lie within 1.19 cutoffs, because
 its beads are spread out; 1.19 cubed. By its rows."""
@@ -61,13 +65,16 @@ class Tiling:
 
     @property
     def splits(self) -> int:
-        """Programs per row block of a convolution."""
-        return self.table_splits(1)
+        """Programs per row block of a convolution that computes its filters."""
+        return max(1, min(-(-PROGRAMS // max(1, self.row_blocks)), self.candidates))
 
     def table_splits(self, slices: int) -> int:
-        """Programs per row block and slice of channels of a convolution."""
-        wanted = -(-PROGRAMS // max(1, self.row_blocks * slices))
-        return max(1, min(wanted, self.candidates))
+        """Programs per row block and slice of channels of a convolution with a table."""
+        whole = max(1, self.row_blocks * slices)
+        if whole >= PROGRAMS:
+            return 1
+        # A program takes half a tile at a time.
+        return max(1, min(-(-SPLIT_PROGRAMS // whole), MOST_SPLITS, 2 * self.candidates))
 
 
 def tiling(sizes: Sizes, tiles: float | None = None, rows: int = SIDE) -> Tiling:

@@ -8,7 +8,9 @@ make their own (`fused_step.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
@@ -58,12 +60,13 @@ class StepGraphs:
                 one_step()
         torch.cuda.current_stream(device).wait_stream(side)
         self._one, self._many = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._one):
-            one_step()
-        # Never replayed at the same time, and all that outlives a step is outside: one pool.
-        with torch.cuda.graph(self._many, pool=self._one.pool()):
-            for _ in range(STEPS_PER_LAUNCH):
+        with _no_garbage_collection():
+            with torch.cuda.graph(self._one):
                 one_step()
+            # Never replayed at the same time, and all that outlives a step is outside: one pool.
+            with torch.cuda.graph(self._many, pool=self._one.pool()):
+                for _ in range(STEPS_PER_LAUNCH):
+                    one_step()
 
     def replay(self, steps: int) -> None:
         """Advance by so many steps."""
@@ -72,6 +75,23 @@ class StepGraphs:
             self._many.replay()
         for _ in range(rest):
             self._one.replay()
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Collect garbage now, and not within.
+
+    What is collected may be graphs of an earlier plan, and freeing those ends a capture with an
+    error. PyTorch collects by itself up to 2.8 only.
+    """
+    gc.collect()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class CapturedStep:

@@ -90,11 +90,7 @@ def compile_for(variant: Specialisation, target: str) -> Compiled:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from flashschnet_kernels.dependent_launch import FIRST_CAPABILITY
-
-    early = variant.constants | {"DEPENDENT": divmod(TARGETS[target], 10) >= FIRST_CAPABILITY}
-    constants = early if "DEPENDENT" in variant.constants else variant.constants
-    arguments = dict.fromkeys(constants, "constexpr")
+    arguments = dict.fromkeys(variant.constants, "constexpr")
     # Triton wants the signature in the order of the kernel's parameters.
     order = variant.kernel.arg_names
     signature = {name: (variant.signature | arguments)[name] for name in order}
@@ -104,11 +100,10 @@ def compile_for(variant: Specialisation, target: str) -> Compiled:
         for place, name in enumerate(order)
         if signature[name].startswith("*")
     }
-    source = ASTSource(variant.kernel, signature, constants, attributes)
+    source = ASTSource(variant.kernel, signature, variant.constants, attributes)
     options = {"num_warps": variant.num_warps, "num_stages": variant.num_stages}
-    options["launch_pdl"] = constants.get("DEPENDENT", False)
     result = functools.partial(
-        Compiled, variant.kernel.__name__, target, constants, variant.num_warps
+        Compiled, variant.kernel.__name__, target, variant.constants, variant.num_warps
     )
     try:
         gpu = GPUTarget("cuda", TARGETS[target], 32)

@@ -57,12 +57,7 @@ IMPLEMENTATIONS: dict[str, dict[str, Implementation]] = {
     },
     "nodes": {
         "reference": Implementation("PyTorch's matrix products, a launch per operation", _EXACT),
-        "triton": Implementation(
-            "all work on a bead between sums in one pass; from compute capability 9.0 on, a launch "
-            "of a step is set up while the one before it still runs",
-            _EXACT,
-            "triton",
-        ),
+        "triton": Implementation("all work on a bead between sums in one pass", _EXACT, "triton"),
         "cpu": Implementation("explicit forward and backward, without autograd", _EXACT, "numba"),
     },
     "quantization": {

@@ -19,6 +19,8 @@ from flashschnet_lab.proteins.builder import build_chain
 from flashschnet_lab.system import Model, System, build_force_field
 
 TOLERANCE = 0.15
+REPLICAS_ON_A_GPU = 32
+"""Times as many there, where every tensor takes a multiple of 512 bytes."""
 SHAPES = {
     "two blocks": SchNetShape(
         hidden=16, channels=16, blocks=2, radial_functions=12, output_widths=(16,)
@@ -50,6 +52,7 @@ def system_of(sequence: str, shape: SchNetShape) -> System:
 
 def peaks(system: System, name: str, replicas: int, device: torch.device) -> tuple[int, int]:
     """Return the predicted and the measured peak."""
+    replicas *= REPLICAS_ON_A_GPU if device.type == "cuda" else 1
     plan = parse_plan(name, "cuda")
     force_field = build_force_field([system] * replicas, plan=plan, device=device)
     x = torch.from_numpy(system.protein.positions).float().to(device)
@@ -91,12 +94,18 @@ def test_the_peak_is_linear_in_replicas(triton_device):
 
 
 def test_tiles_are_cut_as_the_model_says(triton_device):
+    from flashschnet_kernels.filter_table import triton as table
     from flashschnet_kernels.message_passing import triton
     from flashschnet_kernels.neighbors import tiles
     from flashschnet_kernels.nodes import parts
 
     assert (tiles.ROWS, tiles.COLUMNS, tiles.ROOM) == (tiling.SIDE, tiling.SIDE, tiling.ROOM)
     assert triton.PROGRAMS == tiling.PROGRAMS
+    assert (table.PROGRAMS, table.SPLIT_PROGRAMS, table.MOST_SPLITS) == (
+        tiling.PROGRAMS,
+        tiling.SPLIT_PROGRAMS,
+        tiling.MOST_SPLITS,
+    )
     assert parts.MOST_BYTES == table_tiles.MOST_COLUMN_BYTES
     assert parts.FEWEST_PROGRAMS == table_tiles.FEWEST_PROGRAMS
     for sequence, replicas in (("AGPWYK", 1), ("AGPWYKVLIA", 3), ("AGPWYKAGPWYKVLI", 2)):
@@ -110,4 +119,5 @@ def test_tiles_are_cut_as_the_model_says(triton_device):
         assert found.layout.candidates == expected.candidates
         assert found.most_tiles == expected.most_tiles
         assert triton._splits(found) == expected.splits
+        assert table.splits_of(found, 4) == expected.table_splits(4)
         assert int(found.count.sum()) == pytest.approx(expected.active, rel=0.12)

@@ -32,7 +32,7 @@ def test_equal_molecules_make_equal_parts():
 
 @pytest.mark.parametrize(
     ("replicas", "number_bytes", "count"),
-    [(64, 4, 2), (64, 2, 1), (512, 4, 14), (512, 2, 7), (8, 4, 1)],
+    [(64, 4, 1), (64, 2, 1), (512, 4, 3), (512, 2, 2), (2048, 4, 11), (8, 4, 1)],
 )
 def test_as_many_parts_as_their_room_needs(replicas, number_bytes, count):
     layout = lay_out((269,) * replicas, CPU)

@@ -20,7 +20,6 @@ from flashschnet_lab.potentials.neighborhood import TileFinder
 from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
 from flashschnet_lab.potentials.sum import ForceField
 from flashschnet_lab.proteins.builder import build_chain
-from flashschnet_lab.simulation import engine
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.guards import SimulationStopped
 from flashschnet_lab.simulation.restart import restore, save_checkpoint
@@ -33,7 +32,7 @@ from flashschnet_kernels.neighbors.tiles import Tiles, TileSearch
 
 CPU = torch.device("cpu")
 CUDA = torch.cuda.is_available()
-DEVICE = torch.device("cuda" if CUDA else "cpu")
+DEVICE = torch.device("cuda", 0) if CUDA else CPU  # as tensors call it
 CUTOFF = 8.0
 STEPS = 110
 """In which the two rows of beads meet: what the first search counted is then too little."""
@@ -168,7 +167,7 @@ class Simulated:
 def simulated(system, monkeypatch) -> Simulated:
     made = Simulated(system)
     monkeypatch.setattr(tile_search, "_search", listed_by_torch)
-    monkeypatch.setattr(engine, "build_force_field", made.force_field)
+    monkeypatch.setattr("flashschnet_lab.system.build_force_field", made.force_field)
     return made
 
 
@@ -457,9 +456,10 @@ def test_captured_steps_that_ran_short_are_the_same_to_the_bit(name):
     system, plan, found = load_system("1enh"), parse_plan(name, "cuda"), []
     for capture, room, capacity in ((False, 128, 0), (True, 0, 0), (True, 0, 16)):
         each = Simulation(system, 2, plan=plan, capture=capture, seed=2)
-        search = TileSearch((system.protein.beads,) * 2, 15.0, each.device, room=room)
+        device = each.state.positions.device
+        search = TileSearch((system.protein.beads,) * 2, 15.0, device, room=room)
         search.capacity = search.capacity or capacity
-        each.force_field._finder = TileFinder(each.device, search)
+        each.force_field._finder = TileFinder(device, search)
         assert each.captures == capture
         each.run(230)
         found.append(each.state)

@@ -20,8 +20,6 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from flashschnet_kernels.dependent_launch import wait_for_launch_before
-
 CUBIC: tl.constexpr = tl.constexpr(4)
 
 
@@ -101,7 +99,6 @@ def forward_kernel(
     COLUMNS: tl.constexpr,
     SLICE: tl.constexpr,
     WORDS: tl.constexpr,
-    DEPENDENT: tl.constexpr,
 ):
     """Write m_i = sum_j W(r_ij) h_j as partial sums; grid (row blocks * splits, slices).
 
@@ -114,7 +111,6 @@ def forward_kernel(
     table += number.to(tl.int64) * slice_words
     end = tl.load(molecule_end + row)
     i = tl.load(first_bead + row) + tl.arange(0, ROWS)
-    wait_for_launch_before(DEPENDENT)
     at_i = i.to(tl.int64)[:, None] * channels + own[None, :]
     h_i = tl.load(features + at_i, mask=(i < end)[:, None], other=0.0)  # [ROWS, SLICE]
     received = tl.zeros([COLUMNS, ROWS, SLICE], tl.float32)
@@ -164,7 +160,6 @@ def backward_kernel(
     WORDS: tl.constexpr,
     FEATURES: tl.constexpr,
     ADD: tl.constexpr,
-    DEPENDENT: tl.constexpr,
 ):
     """Write dE/ds of every pair and, if FEATURES, dE/dh as partial sums; grid as the forward's.
 
@@ -179,7 +174,6 @@ def backward_kernel(
     slope_at += number.to(tl.int64) * pairs
     end = tl.load(molecule_end + row)
     i = tl.load(first_bead + row) + tl.arange(0, ROWS)
-    wait_for_launch_before(DEPENDENT)
     at_i = i.to(tl.int64)[:, None] * channels + own[None, :]
     h_i = tl.load(features + at_i, mask=(i < end)[:, None], other=0.0)  # [ROWS, SLICE]
     g_i = tl.load(gradient + at_i, mask=(i < end)[:, None], other=0.0)

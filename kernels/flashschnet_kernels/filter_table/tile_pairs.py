@@ -13,7 +13,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from flashschnet_kernels.dependent_launch import launch_options, wait_for_launch_before
 from flashschnet_kernels.filter_table.knots import Knots
 from flashschnet_kernels.message_passing.tile_geometry import load_beads
 from flashschnet_kernels.message_passing.tile_sums import partial_sums, reduce_partials
@@ -55,7 +54,6 @@ def coordinates(positions: Tensor, tiles: Tiles, knots: Knots) -> Tensor:
             COLUMNS=COLUMNS,
             EVEN=knots.stretch == 0.0,
             num_warps=WARPS,
-            **launch_options(positions.device),
         )
     return s
 
@@ -87,7 +85,6 @@ def pull(positions: Tensor, slopes: Tensor, tiles: Tiles, knots: Knots) -> Tenso
             COLUMNS=COLUMNS,
             EVEN=knots.stretch == 0.0,
             num_warps=WARPS,
-            **launch_options(positions.device),
         )
     return reduce_partials(sums, tiles, SPLITS, 3)
 
@@ -125,7 +122,6 @@ def coordinate_kernel(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     EVEN: tl.constexpr,
-    DEPENDENT: tl.constexpr,
 ):
     """Write s(r) of the pairs of one row block; grid (row blocks, splits). `stretch` in base 2.
 
@@ -136,7 +132,6 @@ def coordinate_kernel(
     end = tl.load(molecule_end + row)
     first = tl.load(first_bead + row)
     i = first + tl.arange(0, ROWS)
-    wait_for_launch_before(DEPENDENT)
     x_i, y_i, z_i = load_beads(positions, i, i < end)
     line = row.to(tl.int64) * most_tiles
     own = tl.arange(0, ROWS)[:, None] * COLUMNS + tl.arange(0, COLUMNS)[None, :]
@@ -171,7 +166,6 @@ def pull_kernel(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     EVEN: tl.constexpr,
-    DEPENDENT: tl.constexpr,
 ):
     """Write dE/dx = sum_j dE/ds s'(r_ij) (x_i - x_j) / r_ij as partial sums.
 
@@ -181,7 +175,6 @@ def pull_kernel(
     end = tl.load(molecule_end + row)
     first = tl.load(first_bead + row)
     i = first + tl.arange(0, ROWS)
-    wait_for_launch_before(DEPENDENT)
     x_i, y_i, z_i = load_beads(positions, i, i < end)
     pull_x = tl.zeros([ROWS], tl.float32)
     pull_y = tl.zeros([ROWS], tl.float32)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from flashschnet_kernels.ahead_of_time import Specialisation
-from flashschnet_kernels.dependent_launch import ALONE, launch_options
 from flashschnet_kernels.filter_table import tile_kernels, tile_pairs
 from flashschnet_kernels.filter_table.knots import Knots
 from flashschnet_kernels.filter_table.table import CODES, WORDS, FilterTable
@@ -28,7 +27,10 @@ FEW = 2112
 """Programs that a GPU runs all at once: then the backward takes twice the columns at a time, which
 needs more registers and waits half as often."""
 PROGRAMS = 1056
-"""Programs that fill the largest GPUs of today a few times over."""
+"""Programs of a convolution that are enough: more do not split a row block's tiles among them."""
+SPLIT_PROGRAMS, MOST_SPLITS = 4224, 16
+"""Where there are fewer, row blocks are split until there are so many, four for each warp that the
+largest GPUs of today hold, but no row block among more than so many."""
 WHOLE = 0x4B000000
 """The bits of 2^23 in float32, an argument so that the GPU keeps it in a register."""
 
@@ -79,8 +81,11 @@ def splits_of(tiles: Tiles, slices: int) -> int:
 
     They decide the order of sums, so they must not change when the room for tiles grows.
     """
-    wanted = -(-PROGRAMS // max(1, tiles.layout.row_blocks * slices))
-    return max(1, min(wanted, tiles.layout.candidates * (COLUMNS // PART)))
+    whole = max(1, tiles.layout.row_blocks * slices)
+    if whole >= PROGRAMS:
+        return 1
+    most = min(MOST_SPLITS, tiles.layout.candidates * (COLUMNS // PART))
+    return max(1, min(-(-SPLIT_PROGRAMS // whole), most))
 
 
 def launch_forward(
@@ -108,7 +113,6 @@ def launch_forward(
             sums.columns,
             *_scalars(table, block, tiles, splits),
             **_constants(table, PART),
-            **launch_options(features.device),
         )
 
 
@@ -153,7 +157,6 @@ def launch_backward(
             FEATURES=sums is not None,
             ADD=add,
             **_constants(table, 2 * PART if programs <= FEW else PART),
-            **launch_options(features.device),
         )
 
 
@@ -275,7 +278,6 @@ def specialisations() -> list[Specialisation]:
     found = []
     for words in WORDS.values():
         shape = {"ROWS": ROWS, "TILE": COLUMNS, "COLUMNS": PART, "SLICE": SLICE, "WORDS": words}
-        shape = shape | ALONE
         if words == WORDS["compact"]:
             signature |= {"column_sums": "*bf16"}
         found.append(_variant(tile_kernels.forward_kernel, signature, shape))
@@ -285,7 +287,7 @@ def specialisations() -> list[Specialisation]:
                 found.append(_variant(tile_kernels.backward_kernel, signature, shape | flags))
     signature |= {"column_sums": "*fp32"}
     for even in (False, True):
-        shape = {"ROWS": ROWS, "COLUMNS": COLUMNS, "EVEN": even, **ALONE}
+        shape = {"ROWS": ROWS, "COLUMNS": COLUMNS, "EVEN": even}
         for kernel in (tile_pairs.coordinate_kernel, tile_pairs.pull_kernel):
             found.append(_variant(kernel, signature, shape, num_warps=tile_pairs.WARPS))
     return found

@@ -14,11 +14,6 @@ import triton.language as tl
 from torch import Tensor
 
 from flashschnet_kernels.ahead_of_time import Specialisation
-from flashschnet_kernels.dependent_launch import (
-    ALONE,
-    launch_options,
-    wait_for_launch_before,
-)
 from flashschnet_kernels.langevin.parameters import (
     PART,
     LangevinBuffers,
@@ -64,7 +59,6 @@ def first_half(buffers: LangevinBuffers, parameters: LangevinParameters) -> None
         1.0 - keep * keep,
         PART=PART,
         num_warps=NUM_WARPS,
-        **launch_options(b.positions.device),
     )
 
 
@@ -105,7 +99,6 @@ def second_half(
         PARTS=triton.next_power_of_2(parts),
         SUM_BLOCK=min(SUM_BLOCK, triton.next_power_of_2(b.beads)),
         num_warps=NUM_WARPS,
-        **launch_options(b.positions.device),
     )
 
 
@@ -135,7 +128,6 @@ def first_half_kernel(
     keep,
     lost,
     PART: tl.constexpr,
-    DEPENDENT: tl.constexpr,
 ):
     """Move PART beads of one replica; grid (parts, replicas).
 
@@ -146,7 +138,6 @@ def first_half_kernel(
     inside = bead < beads
     at = (replica.to(tl.int64) * beads + bead) * 3
     im = tl.load(inverse_mass + bead, mask=inside, other=1.0)
-    wait_for_launch_before(DEPENDENT)
     present = tl.load(step)
     spread = tl.sqrt_rn(lost * tl.load(kT + replica) * im)
     n_x, n_y, n_z = normal_numbers(bead, tl.load(streams + replica), present, seed_low, seed_high)
@@ -261,7 +252,6 @@ def second_half_kernel(
     PART: tl.constexpr,
     PARTS: tl.constexpr,
     SUM_BLOCK: tl.constexpr,
-    DEPENDENT: tl.constexpr,
 ):
     """Take the step of PART beads of one replica; grid (parts, replicas).
 
@@ -270,7 +260,6 @@ def second_half_kernel(
     """
     part, replica = tl.program_id(0), tl.program_id(1)
     of_replica = replica.to(tl.int64) * beads
-    wait_for_launch_before(DEPENDENT)
     total = tl.zeros((SUM_BLOCK,), tl.float64)
     for first in range(0, beads, SUM_BLOCK):
         bead = first + tl.arange(0, SUM_BLOCK)
@@ -324,10 +313,9 @@ def specialisations() -> list[Specialisation]:
     second = common | {"gradient": "*fp32", "bead_energy": "*fp32", "failed_bead": "*i64"}
     second |= {"energy": "*fp64", "kinetic": "*fp64"}
     second |= {"parts_of_replica": "i32", "move_limit": "fp32"}
-    found = [Specialisation(first_half_kernel, first, {"PART": PART, **ALONE}, NUM_WARPS)]
+    found = [Specialisation(first_half_kernel, first, {"PART": PART}, NUM_WARPS)]
     for beads in (49, 269, 20000):
         constants = {
-            **ALONE,
             "PART": PART,
             "PARTS": triton.next_power_of_2(parts_of(beads)),
             "SUM_BLOCK": min(SUM_BLOCK, triton.next_power_of_2(beads)),

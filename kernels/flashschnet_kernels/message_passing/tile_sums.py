@@ -13,7 +13,6 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from flashschnet_kernels.dependent_launch import launch_options, wait_for_launch_before
 from flashschnet_kernels.neighbors.tiles import COLUMNS, ROWS, Tiles
 
 STEPS: tl.constexpr = tl.constexpr(6)
@@ -83,7 +82,6 @@ def reduce_partials(sums: Sums, tiles: Tiles, splits: int, width: int) -> Tensor
             ROWS=ROWS,
             WIDTH=sums.rows.shape[-1],
             num_warps=4,
-            **launch_options(result.device),
         )
     return result
 
@@ -102,7 +100,6 @@ def reduce_kernel(
     splits,
     ROWS: tl.constexpr,
     WIDTH: tl.constexpr,
-    DEPENDENT: tl.constexpr,
 ):
     """Write the sum of all partial sums of ROWS beads; grid (row blocks,).
 
@@ -112,7 +109,6 @@ def reduce_kernel(
     row = tl.program_id(0)
     bead, w = tl.arange(0, ROWS), tl.arange(0, WIDTH)
     own = bead[:, None] * WIDTH + w[None, :]
-    wait_for_launch_before(DEPENDENT)
     total = tl.zeros([ROWS, WIDTH], tl.float32)
     for split in range(0, splits):
         total += tl.load(row_sums + (row.to(tl.int64) * splits + split) * (ROWS * WIDTH) + own)

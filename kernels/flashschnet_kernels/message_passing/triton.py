@@ -15,7 +15,6 @@ import triton
 from torch import Tensor
 
 from flashschnet_kernels.ahead_of_time import TARGETS, Specialisation
-from flashschnet_kernels.dependent_launch import ALONE
 from flashschnet_kernels.first_order import first_order
 from flashschnet_kernels.message_passing import tile_geometry, tile_kernels, tile_sums
 from flashschnet_kernels.message_passing.filter_network import PRECISIONS, PackedFilter
@@ -304,7 +303,7 @@ def specialisations() -> list[Specialisation]:
                 kernel, options = tile_kernels.backward_kernel, BACKWARD[name]
                 found.append(_variant(kernel, signature, backward, options, targets))
     for width in (128, tile_geometry.SLOPE):
-        constants = {"ROWS": ROWS, "WIDTH": width, **ALONE}
+        constants = {"ROWS": ROWS, "WIDTH": width}
         found.append(_variant(tile_sums.reduce_kernel, signature, constants, {"num_warps": 4}))
     pairs = {"ROWS": ROWS, "COLUMNS": COLUMNS}
     for lower in (0.0, 3.0):

@@ -20,11 +20,6 @@ import triton.language as tl
 from torch import Tensor
 
 from flashschnet_kernels.ahead_of_time import Specialisation
-from flashschnet_kernels.dependent_launch import (
-    ALONE,
-    launch_options,
-    wait_for_launch_before,
-)
 
 ROWS = 8
 COLUMNS = 8
@@ -243,7 +238,6 @@ def _search(
             COLUMNS,
             _STEP,
             num_warps=4,
-            **launch_options(positions.device),
         )
         _turn[(blocks,)](
             slot,
@@ -255,7 +249,6 @@ def _search(
             layout.candidates,
             _TURNED,
             num_warps=4,
-            **launch_options(positions.device),
         )
     return Tiles(layout, count, column, slot, incoming_count, incoming)
 
@@ -278,7 +271,6 @@ def _find(
     ROWS: tl.constexpr,
     COLUMNS: tl.constexpr,
     STEP: tl.constexpr,
-    DEPENDENT: tl.constexpr,
 ):
     """Write count, column and slot of one row block; grid (row blocks,). Deterministic.
 
@@ -291,7 +283,6 @@ def _find(
     local = row - tl.load(molecule_block + row)
     i = tl.load(first_bead + row) + tl.arange(0, ROWS)
     in_i = i < end
-    wait_for_launch_before(DEPENDENT)
     at_i = positions + i.to(tl.int64) * 3
     x_i = tl.load(at_i, mask=in_i, other=0.0)
     y_i = tl.load(at_i + 1, mask=in_i, other=0.0)
@@ -337,7 +328,6 @@ def _turn(
     capacity,
     most_candidates,
     STEP: tl.constexpr,
-    DEPENDENT: tl.constexpr,
 ):
     """List the tiles whose columns are the beads of a row block; grid (row blocks,).
 
@@ -346,7 +336,6 @@ def _turn(
     row = tl.program_id(0)
     start, blocks = tl.load(molecule_block + row), tl.load(molecule_blocks + row)
     line = row.to(tl.int64) * most_candidates
-    wait_for_launch_before(DEPENDENT)
     found = 0
     for first in range(0, blocks // 2 + 1, STEP):
         step = first + tl.arange(0, STEP)
@@ -379,12 +368,12 @@ def specialisations() -> list[Specialisation]:
     }
     numbers = {"cutoff_squared": "fp32", "capacity": "i32", "most_candidates": "i32"}
     signature = {"positions": "*fp32", **pointers, **numbers}
-    constants = {"ROWS": ROWS, "COLUMNS": COLUMNS, "STEP": _STEP, **ALONE}
+    constants = {"ROWS": ROWS, "COLUMNS": COLUMNS, "STEP": _STEP}
     turned = dict.fromkeys(
         ("slot", "molecule_block", "molecule_blocks", "incoming_count", "incoming"), "*i32"
     )
     turned |= {"capacity": "i32", "most_candidates": "i32"}
     return [
         Specialisation(_find, signature, constants),
-        Specialisation(_turn, turned, {"STEP": _TURNED, **ALONE}),
+        Specialisation(_turn, turned, {"STEP": _TURNED}),
     ]

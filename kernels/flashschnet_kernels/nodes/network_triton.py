@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from flashschnet_kernels.ahead_of_time import Specialisation
-from flashschnet_kernels.dependent_launch import ALONE, launch_options
 from flashschnet_kernels.filter_table import tile_pairs
 from flashschnet_kernels.filter_table.triton import (
     PackedTable,
@@ -31,9 +30,6 @@ PRODUCTS = {"float32": 3, "float16": 1}
 """Precision of bead work to 16-bit products per product."""
 BEADS = 16
 WARPS = 4
-FEW = 264
-"""Programs of the bead work, two per multiprocessor of a large GPU, up to which the first matrix is
-read early: registers are free then, and time is spent waiting."""
 
 
 @dataclass(frozen=True)
@@ -171,10 +167,8 @@ class _NodeWork:
             "WIDTH": nodes.width,
             "BEADS": BEADS,
             "PRODUCTS": PRODUCTS[precision],
-            "EARLY": self._grid[0] <= FEW and PRODUCTS[precision] == 1,
             "num_warps": WARPS,
             "num_stages": 1,
-            **launch_options(sums.rows.device),
         }
 
     def forward(self, block: int, x: Tensor, x_next: Tensor, h: Tensor, u: Tensor) -> None:
@@ -211,7 +205,7 @@ def specialisations() -> list[Specialisation]:
     numbers = ("first_tile", "block", "row_blocks", "candidates", "splits")
     signature = dict.fromkeys(floats, "*fp32") | dict.fromkeys(layout, "*i32")
     signature |= dict.fromkeys(numbers, "i32") | {"matrices": "*fp16"}
-    shape = {"ROWS": ROWS, "WIDTH": 128, "BEADS": BEADS, **ALONE}
+    shape = {"ROWS": ROWS, "WIDTH": 128, "BEADS": BEADS}
     found = []
     for precision, products in PRODUCTS.items():
         kept = dict.fromkeys(("u_in", "u_out"), "*fp16" if precision == "float16" else "*fp32")
@@ -222,8 +216,7 @@ def specialisations() -> list[Specialisation]:
             (node_kernels.turn_kernel, {"LAYERS": 1, "ENERGY_BIAS": True}),
             (node_kernels.backward_kernel, {}),
         ):
-            for early in (False, True)[: 2 if products == 1 else 1]:
-                constants = shape | {"PRODUCTS": products, "EARLY": early} | output
-                own = {n: (signature | kept)[n] for n in kernel.arg_names if n not in constants}
-                found.append(Specialisation(kernel, own, constants, num_warps=WARPS, num_stages=1))
+            constants = shape | {"PRODUCTS": products} | output
+            own = {n: (signature | kept)[n] for n in kernel.arg_names if n not in constants}
+            found.append(Specialisation(kernel, own, constants, num_warps=WARPS, num_stages=1))
     return found

@@ -7,9 +7,6 @@ without leaving the chip.
 PRODUCTS 1 multiplies float16 numbers; 3 multiplies both halves of them, good to float32. Either
 way a row of inputs is first scaled by a power of two near its largest number, so that nothing
 over- or underflows, whatever the model's units are.
-
-EARLY reads the first matrix before anything that other launches write, while the launch before
-still runs. It takes 64 registers of every thread meanwhile: for a few programs, that fit anyway.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
@@ -17,8 +14,6 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
-
-from flashschnet_kernels.dependent_launch import wait_for_launch_before
 
 STEPS: tl.constexpr = tl.constexpr(6)
 
@@ -40,16 +35,12 @@ def matrix_at(matrices, number, half, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def layer(x, matrices, scales, number, WIDTH: tl.constexpr, PRODUCTS: tl.constexpr, matrix=None):
-    """Return x @ matrix [BEADS, WIDTH] in float32, of x [BEADS, WIDTH] of any size.
-
-    `matrix` is its high half if that is at hand.
-    """
+def layer(x, matrices, scales, number, WIDTH: tl.constexpr, PRODUCTS: tl.constexpr):
+    """Return x @ matrix [BEADS, WIDTH] in float32, of x [BEADS, WIDTH] of any size."""
     up, down = power_of_two(tl.max(tl.abs(x), axis=1))
     x = x * down[:, None]
     high = x.to(tl.float16)
-    if matrix is None:
-        matrix = matrix_at(matrices, number, 0, WIDTH)
+    matrix = matrix_at(matrices, number, 0, WIDTH)
     product = tl.dot(high, matrix)
     if PRODUCTS == 3:
         low = (x - high.to(tl.float32)).to(tl.float16)
@@ -126,7 +117,6 @@ def gathered(
 @triton.jit
 def hidden_of(
     messages,
-    first,
     matrices,
     scales,
     biases,
@@ -134,8 +124,8 @@ def hidden_of(
     WIDTH: tl.constexpr,
     PRODUCTS: tl.constexpr,
 ):
-    """Return u = tanh(B m + b), the hidden layer of an update; `first` is B, or None."""
-    u = layer(messages, matrices, scales, 6 * block, WIDTH, PRODUCTS, first)
+    """Return u = tanh(B m + b), the hidden layer of an update."""
+    u = layer(messages, matrices, scales, 6 * block, WIDTH, PRODUCTS)
     return tanh(u + row_of(biases, 2 * block, WIDTH))
 
 
@@ -170,16 +160,12 @@ def forward_kernel(
     WIDTH: tl.constexpr,
     BEADS: tl.constexpr,
     PRODUCTS: tl.constexpr,
-    EARLY: tl.constexpr,
-    DEPENDENT: tl.constexpr,
 ):
     """From the messages of a block to the features of the next; grid (row blocks ROWS / BEADS,).
 
     u = tanh(B m + b), x <- x + D u + d, h = A x. Deterministic.
     """
     row, own, bead, inside = beads_of(first_bead, molecule_end, row_blocks, BEADS, ROWS)
-    first = matrix_at(matrices, 6 * block, 0, WIDTH) if EARLY else None
-    wait_for_launch_before(DEPENDENT)
     messages = gathered(
         row_sums,
         column_sums,
@@ -196,7 +182,7 @@ def forward_kernel(
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
     keep = inside[:, None]
-    u = hidden_of(messages, first, matrices, scales, biases, block, WIDTH, PRODUCTS)
+    u = hidden_of(messages, matrices, scales, biases, block, WIDTH, PRODUCTS)
     tl.store(u_out + at, u.to(u_out.dtype.element_ty), mask=keep)  # for the backward
     y = update_of(u, matrices, scales, biases, block, WIDTH, PRODUCTS)
     x = tl.load(x_in + at, mask=keep, other=0.0) + y
@@ -231,8 +217,6 @@ def turn_kernel(
     PRODUCTS: tl.constexpr,
     LAYERS: tl.constexpr,
     ENERGY_BIAS: tl.constexpr,
-    EARLY: tl.constexpr,
-    DEPENDENT: tl.constexpr,
 ):
     """From the messages of the last block to the energy and back to their gradient.
 
@@ -240,8 +224,6 @@ def turn_kernel(
     layer, with a bias if ENERGY_BIAS. Grid and order as in `forward_kernel`.
     """
     row, own, bead, inside = beads_of(first_bead, molecule_end, row_blocks, BEADS, ROWS)
-    first = matrix_at(matrices, 6 * block, 0, WIDTH) if EARLY else None
-    wait_for_launch_before(DEPENDENT)
     messages = gathered(
         row_sums,
         column_sums,
@@ -258,7 +240,7 @@ def turn_kernel(
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
     keep = inside[:, None]
-    u = hidden_of(messages, first, matrices, scales, biases, block, WIDTH, PRODUCTS)
+    u = hidden_of(messages, matrices, scales, biases, block, WIDTH, PRODUCTS)
     y = update_of(u, matrices, scales, biases, block, WIDTH, PRODUCTS)
     x = tl.load(x_in + at, mask=keep, other=0.0) + y
     first = 6 * block + 6
@@ -306,16 +288,12 @@ def backward_kernel(
     WIDTH: tl.constexpr,
     BEADS: tl.constexpr,
     PRODUCTS: tl.constexpr,
-    EARLY: tl.constexpr,
-    DEPENDENT: tl.constexpr,
 ):
     """From dE/dh of the next block to dE/dm of this one; grid and order as in `forward_kernel`.
 
     g_x <- g_x + A^T g_h, g_m = B^T (D^T g_x (1 - u^2)).
     """
     row, own, bead, inside = beads_of(first_bead, molecule_end, row_blocks, BEADS, ROWS)
-    first = matrix_at(matrices, 6 * block + 11, 0, WIDTH) if EARLY else None
-    wait_for_launch_before(DEPENDENT)
     g_h = gathered(
         row_sums,
         column_sums,
@@ -333,7 +311,7 @@ def backward_kernel(
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
     keep = inside[:, None]
     # The matrix is A of the next block.
-    g_x = layer(g_h, matrices, scales, 6 * block + 11, WIDTH, PRODUCTS, first)
+    g_x = layer(g_h, matrices, scales, 6 * block + 11, WIDTH, PRODUCTS)
     g_x += tl.load(g_x_at + at, mask=keep, other=0.0)
     tl.store(g_x_at + at, g_x, mask=keep)
     u = tl.load(u_in + at, mask=keep, other=0.0).to(tl.float32)

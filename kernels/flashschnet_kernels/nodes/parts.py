@@ -12,7 +12,7 @@ from bisect import bisect_left
 from flashschnet_kernels.message_passing.tile_sums import column_sum_bytes
 from flashschnet_kernels.neighbors.tiles import TileLayout, Tiles
 
-MOST_BYTES = 96 * 10**6
+MOST_BYTES = 512 * 10**6
 """Room for the column sums of a part, about: a batch that needs more is cut."""
 FEWEST_PROGRAMS = 4224
 """Programs of a convolution that keep a large GPU busy for several rounds: no part has fewer."""

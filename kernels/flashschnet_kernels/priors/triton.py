@@ -17,11 +17,6 @@ import triton.language as tl
 from torch import Tensor
 
 from flashschnet_kernels.ahead_of_time import Specialisation
-from flashschnet_kernels.dependent_launch import (
-    ALONE,
-    launch_options,
-    wait_for_launch_before,
-)
 from flashschnet_kernels.first_order import first_order
 from flashschnet_kernels.priors.bonded_triton import angles, bonds, dihedrals
 from flashschnet_kernels.priors.layout import REACH, ROWS, PriorsLayout
@@ -130,7 +125,6 @@ def _launch(
         BONDED=bonded,
         ADD=add,
         num_warps=NUM_WARPS,
-        **launch_options(positions.device),
     )
 
 
@@ -160,7 +154,6 @@ def priors_kernel(
     ORDERS: tl.constexpr,
     BONDED: tl.constexpr,
     ADD: tl.constexpr,
-    DEPENDENT: tl.constexpr,
 ):
     """Write the share of the energy and the gradient of ROWS beads; grid (row blocks,).
 
@@ -170,7 +163,6 @@ def priors_kernel(
     first, start, end = tl.load(block), tl.load(block + 1), tl.load(block + 2)
     of_kind = tl.load(block + 3) - start
     i = first + tl.arange(0, ROWS)
-    wait_for_launch_before(DEPENDENT)
     e, g_x, g_y, g_z = _repulsion_of(
         positions, types, sigma6, excluded, i, first, start, end, of_kind, bead_types,
         ROWS, COLUMNS, REACH,
@@ -256,7 +248,7 @@ def _repulsion_of(
 def specialisations() -> list[Specialisation]:
     """Return the variants that `evaluate` and `repulsion` launch."""
     places = {"BOND_PLACES": 4, "ANGLE_PLACES": 8, "DIHEDRAL_PLACES": 8}  # of a protein
-    constants = {"ROWS": ROWS, "REACH": REACH, "ORDERS": 3, **places, **ALONE}
+    constants = {"ROWS": ROWS, "REACH": REACH, "ORDERS": 3, **places}
     numbers = ["positions", "sigma6", "energy", "gradient"]
     numbers += ["bond_parameters", "angle_parameters", "dihedral_parameters"]
     indices = ("blocks", "types", "bond_places", "angle_places", "dihedral_places")
