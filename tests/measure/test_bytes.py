@@ -234,7 +234,7 @@ def test_buffers_of_a_whole_network_on_a_gpu():
     shape, plan = SchNetShape(), parse_plan("exact", "cuda")
     tiles, beads = tiling(ENH), ENH.all_beads
     rows = 4 * 128 * beads
-    features = 3 * rows + rows + 2 * rows + 4 * rows  # h, next x, gradients, hidden layers
+    features = 3 * rows + rows + 2 * rows + 3 * rows  # h, next x, gradients, hidden layers
     sums = 4 * 128 * 8 * (tiles.row_blocks * tiles.table_splits(4) + tiles.rooms)
     pairs = 4 * 64 * tiles.rooms
     costs = stage_costs(shape, ENH, plan)
