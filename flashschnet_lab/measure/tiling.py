@@ -21,9 +21,8 @@ protein: its predicted memory is an upper bound."""
 PROGRAMS = 1056
 """Programs that a kernel wants, so that a large GPU is full with one small molecule too."""
 
-SPLIT_PROGRAMS, MOST_SPLITS = 4224, 16
-"""Where a convolution with a table has fewer programs than those, row blocks are split until there
-are so many programs, but none among more than so many."""
+MANY_PROGRAMS, TILES_OF_A_SPLIT = 4224, 20
+"""Programs that a large molecule alone wants with a table, if each has so many candidates."""
 
 REACH = {8: 1.7, 16: 2.0}
 """A tile has a pair within the cutoff about as often as two beads lie within 1.19 cutoffs, because
@@ -73,8 +72,9 @@ class Tiling:
         whole = max(1, self.row_blocks * slices)
         if whole >= PROGRAMS:
             return 1
+        more = min(-(-MANY_PROGRAMS // whole), self.candidates // TILES_OF_A_SPLIT)
         # A program takes half a tile at a time.
-        return max(1, min(-(-SPLIT_PROGRAMS // whole), MOST_SPLITS, 2 * self.candidates))
+        return min(max(-(-PROGRAMS // whole), more), 2 * self.candidates)
 
 
 def tiling(sizes: Sizes, tiles: float | None = None, rows: int = SIDE) -> Tiling:

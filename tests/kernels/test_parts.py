@@ -59,3 +59,14 @@ def test_a_part_of_a_part_counts_from_the_whole():
     assert part.count.tolist() == [4, 5, 6, 7]
     assert (part.first_row, part.first_tile) == (4, 20)
     assert part.layout.first_bead.tolist() == layout.first_bead[4:8].tolist()
+
+
+@pytest.mark.parametrize(
+    ("sizes", "splits"),
+    [((269,), 8), ((1717,), 5), ((49,) * 64, 1), ((269,) * 64, 1), ((20_000,), 1), ((3,), 2)],
+)
+def test_few_molecules_are_split_among_more_programs(sizes, splits):
+    from flashschnet_kernels.filter_table.triton import splits_of
+
+    tiles = SimpleNamespace(layout=lay_out(sizes, CPU))
+    assert splits_of(tiles, 4) == splits  # type: ignore[arg-type]

@@ -27,10 +27,9 @@ FEW = 2112
 """Programs that a GPU runs all at once: then the backward takes twice the columns at a time, which
 needs more registers and waits half as often."""
 PROGRAMS = 1056
-"""Programs of a convolution that are enough: more do not split a row block's tiles among them."""
-SPLIT_PROGRAMS, MOST_SPLITS = 4224, 16
-"""Where there are fewer, row blocks are split until there are so many, four for each warp that the
-largest GPUs of today hold, but no row block among more than so many."""
+"""Programs that keep a large GPU busy; with fewer row blocks, several share the tiles of one."""
+MANY_PROGRAMS, TILES_OF_A_SPLIT = 4224, 20
+"""A large molecule alone does better with so many, as long as each has that many candidates."""
 WHOLE = 0x4B000000
 """The bits of 2^23 in float32, an argument so that the GPU keeps it in a register."""
 
@@ -81,11 +80,13 @@ def splits_of(tiles: Tiles, slices: int) -> int:
 
     They decide the order of sums, so they must not change when the room for tiles grows.
     """
-    whole = max(1, tiles.layout.row_blocks * slices)
+    whole, candidates = max(1, tiles.layout.row_blocks * slices), tiles.layout.candidates
     if whole >= PROGRAMS:
         return 1
-    most = min(MOST_SPLITS, tiles.layout.candidates * (COLUMNS // PART))
-    return max(1, min(-(-SPLIT_PROGRAMS // whole), most))
+    wanted = max(
+        -(-PROGRAMS // whole), min(-(-MANY_PROGRAMS // whole), candidates // TILES_OF_A_SPLIT)
+    )
+    return min(wanted, candidates * (COLUMNS // PART))
 
 
 def launch_forward(
