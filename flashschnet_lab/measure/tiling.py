@@ -15,8 +15,10 @@ TILE = SIDE * SIDE
 
 ROOM = 128
 """Tiles of one row block up to which there is room for all that it can have. A larger molecule gets
-room for a quarter more than were counted, which is less than this for a molecule packed like a
-protein: its predicted memory is an upper bound."""
+room for a quarter more than its fullest row block was counted to have, in units of `UNIT`."""
+
+UNIT, FULLEST = 16, 2.0
+"""The fullest row block of a molecule packed like a protein has about twice the tiles of the mean."""
 
 PROGRAMS = 1056
 """Programs that a kernel wants, so that a large GPU is full with one small molecule too."""
@@ -94,10 +96,14 @@ def tiling(sizes: Sizes, tiles: float | None = None, rows: int = SIDE) -> Tiling
         # A row block pairs with itself and those after it; the last may have fewer columns.
         missing = blocks * per_block - ceil(sizes.beads / SIDE)
         tiles = (blocks * (blocks + 1) / 2 * per_block - missing * blocks) * part
+    most_tiles = candidates
+    if candidates > ROOM:
+        needed = ceil(FULLEST * tiles / blocks)
+        most_tiles = min(candidates, ceil((needed + needed // 4 + 1) / UNIT) * UNIT)
     return Tiling(
         row_blocks=blocks * sizes.replicas,
         candidates=candidates,
-        most_tiles=min(candidates, ROOM),
+        most_tiles=most_tiles,
         active=tiles * sizes.replicas,
         rows=rows,
     )
