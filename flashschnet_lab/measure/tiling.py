@@ -18,7 +18,7 @@ ROOM = 128
 room for a quarter more than its fullest row block was counted to have, in units of `UNIT`."""
 
 UNIT, FULLEST = 16, 2.0
-"""The fullest row block of a molecule packed like a protein has about twice the tiles of the mean."""
+"""The fullest row block of a molecule packed like a protein has about twice the mean of tiles."""
 
 PROGRAMS = 1056
 """Programs that a kernel wants, so that a large GPU is full with one small molecule too."""
