@@ -20,6 +20,10 @@ LIMITS = {"float64": 1e-9, "float32": 1e-5, "tf32": 1e-2, "fp16": 1e-3, "bf16": 
 """Largest relative force error with which a plan may show a speed, by its coarsest arithmetic and
 the precision class of its table of filters."""
 
+STEEP = 2.0
+"""A plan of float32 may err this many times as much as the definitions in float32, where these miss
+the limit themselves: steep filters lose digits of every distance, whatever computes them."""
+
 COMPILER = "inductor"
 """Backend of torch.compile."""
 
@@ -34,6 +38,17 @@ def force_limit(plan: object, precision: str) -> float:
     table_class = choice(plan, "filters").removeprefix("table-")
     # A class promises what comes of all that its plan rounds, 16-bit bead work included.
     return limit if table_class == "network" else max(limit, LIMITS[table_class])
+
+
+def steep_limit(system: System, positions: Tensor) -> float:
+    """Return what a plan of float32 may err on a network that float32 cannot evaluate better.
+
+    Args:
+        system: with a network.
+        positions: [replicas, beads, 3] float32 in angstrom, where the plan was judged.
+    """
+    error = network_force_error(system, positions, KernelPlan())
+    return STEEP * (error or 0.0)
 
 
 def force_error(systems: Sequence[System], positions: Tensor, forces: Tensor) -> float:

@@ -16,9 +16,11 @@ import torch
 from flashschnet_kernels.plan import PLANS, KernelPlan
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.measure.accuracy import (
+    LIMITS,
     compile_network,
     force_limit,
     network_force_error,
+    steep_limit,
     total_force_error,
 )
 from flashschnet_lab.measure.bytes import (
@@ -93,7 +95,8 @@ def measure(work: Work, device: torch.device, seconds: float = 2.0) -> dict[str,
     A plan that is not exact enough gets a record without times, and so does one that runs out of
     memory or loses a replica: "failed" says why. Its errors are those of the total force
     ("force_error") and of the network alone ("network_force_error"); both must be within
-    `accuracy.force_limit`.
+    `accuracy.force_limit`, or for a steep network `accuracy.steep_limit` ("force_limit" is then in
+    the record).
 
     Args:
         work: what.
@@ -140,8 +143,11 @@ def _measure(work: Work, device: torch.device, seconds: float, record: dict[str,
     }
     record.update({name: error for name, error in errors.items() if error is not None})
     limit = force_limit(work.plan, work.precision)
-    # "not <=" so that an error that is no number fails too.
-    wrong = [name for name, error in errors.items() if error is not None and not error <= limit]
+    wrong = _above(errors, limit)
+    if wrong and limit == LIMITS["float32"]:
+        limit = max(limit, steep_limit(work.system, state.positions))
+        record["force_limit"] = limit
+        wrong = _above(errors, limit)
     if wrong:
         names = " and ".join(name.replace("_", " ") for name in reversed(wrong))
         record["failed"] = f"{names} above {limit:g}: no speed is shown"
@@ -167,6 +173,12 @@ def _measure(work: Work, device: torch.device, seconds: float, record: dict[str,
         record["compiled"] = True
     else:
         _predict(work, device, edges, timing.median * 1e-3 / steps, record)
+
+
+def _above(errors: dict[str, float | None], limit: float) -> list[str]:
+    """Return the names of the errors above a limit, of those that there are."""
+    # "not <=" so that an error that is no number is above it too.
+    return [name for name, error in errors.items() if error is not None and not error <= limit]
 
 
 def _peak(
