@@ -20,8 +20,10 @@ WORDS = {"exact": 4, "balanced": 4, "fast": 2}
 """Words that a kernel reads for a piece and channel."""
 
 MOST_COLUMN_BYTES = 512 * 10**6
-"""Room for the column sums of a part of a batch, about."""
-FEWEST_PROGRAMS = 4224
+"""Room for the column sums of the parts of a batch that are worked on at a time, about."""
+LANES = 3
+"""Such parts."""
+FEWEST_PROGRAMS = 2816
 """Programs of a convolution that no part of a batch has fewer of."""
 
 _FLOAT = 4
@@ -212,23 +214,24 @@ def _explicit_bytes(shape: SchNetShape, sizes: Sizes, plan: object, tiles: Tilin
     """Return the bytes of all buffers of a fused network, coordinates left out.
 
     x of the next block, h of all blocks but the first, the two gradients, the hidden layer of each
-    block but the last, energies, partial sums of the largest part of the batch, and dE/ds of every
-    slice.
+    block but the last, energies, partial sums of the parts that are worked on at a time, and dE/ds
+    of every slice.
     """
     width, slices = _width(shape), _slices(shape)
     row = _FLOAT * sizes.all_beads * width
     sums = _partial_bytes(plan, tiles, width, tiles.table_splits(slices), tiles.rooms)
     parts = _parts(plan, sizes, tiles, width, slices)
-    sums *= -(-sizes.replicas // parts) / sizes.replicas
+    sums *= min(LANES, parts) * -(-sizes.replicas // parts) / sizes.replicas
     hidden = (shape.blocks - 1) * _kept_bytes(shape, sizes, plan)
     slopes = _FLOAT * tiles.pair_rooms * slices
     return (shape.blocks + 2) * row + hidden + _FLOAT * sizes.all_beads + sums + slopes
 
 
 def _parts(plan: object, sizes: Sizes, tiles: Tiling, width: int, slices: int) -> int:
-    """Return in how many parts a batch is worked on, so that column sums need little room."""
+    """Return in how many parts a batch is worked on, side by side and one after another."""
     number = 2 if choice(plan, "quantization") == "fp16" else _FLOAT
-    wanted = -(-width * number * SIDE * tiles.rooms // MOST_COLUMN_BYTES)
+    turns = -(-width * number * SIDE * tiles.rooms // MOST_COLUMN_BYTES)
+    wanted = LANES * max(1, turns)
     fits = tiles.row_blocks * slices // FEWEST_PROGRAMS
     return max(1, min(wanted, fits, sizes.replicas))
 

@@ -71,12 +71,16 @@ def fused_network(
     from flashschnet_kernels.filter_table.triton import pack_table
     from flashschnet_kernels.nodes.network_triton import batch_features, evaluate
     from flashschnet_kernels.nodes.pack import pack_nodes
+    from flashschnet_kernels.nodes.parts import side_streams
 
     nodes = pack_nodes(weights)
     packed = pack_table(table.to(bead_types.device), nodes.width)
     start = batch_features(nodes, bead_types)
     precision = "float16" if plan.quantization == "fp16" else "float32"
-    return lambda positions, tiles: evaluate(positions, tiles, start, nodes, packed, precision)
+    streams = side_streams(bead_types.device)
+    return lambda positions, tiles: evaluate(
+        positions, tiles, start, nodes, packed, precision, streams
+    )
 
 
 def differentiable(positions: Tensor, neighbors: Neighbors, evaluate: Evaluate) -> Tensor:

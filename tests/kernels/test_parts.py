@@ -32,15 +32,50 @@ def test_equal_molecules_make_equal_parts():
 
 @pytest.mark.parametrize(
     ("replicas", "number_bytes", "count"),
-    [(64, 4, 1), (64, 2, 1), (512, 4, 3), (512, 2, 2), (2048, 4, 11), (8, 4, 1)],
+    [(64, 4, 3), (64, 2, 3), (512, 4, 9), (512, 2, 6), (2048, 4, 33), (41, 4, 1), (42, 4, 2)],
 )
-def test_as_many_parts_as_their_room_needs(replicas, number_bytes, count):
+def test_as_many_parts_as_lanes_and_their_room_need(replicas, number_bytes, count):
     layout = lay_out((269,) * replicas, CPU)
     tiles = SimpleNamespace(layout=layout, most_tiles=layout.candidates)
     found = parts.parts_of(tiles, 128, number_bytes, 4)  # type: ignore[arg-type]
     assert len(found) == count
     most = max(end - first for first, end in found) * layout.candidates * COLUMNS * 128
-    assert most * number_bytes <= 1.1 * parts.MOST_BYTES
+    assert parts.LANES * most * number_bytes <= 1.1 * parts.MOST_BYTES
+
+
+@pytest.mark.parametrize("sizes", [(20_000, 49), (49, 20_000, 49), (9000, 300, 9000, 300)])
+def test_no_part_is_added_up_in_another_order_than_the_whole(sizes):
+    """Sums are split among programs, and columns taken in eights, where programs are few."""
+    from flashschnet_kernels.filter_table.triton import FEW, PROGRAMS
+
+    assert parts.TOO_FEW == max(FEW, PROGRAMS)
+    layout = lay_out(sizes, CPU)
+    tiles = SimpleNamespace(layout=layout, most_tiles=layout.candidates)
+    found = parts.parts_of(tiles, 128, 4, 4)  # type: ignore[arg-type]
+    assert [row for first, end in found for row in range(first, end)] == [*range(layout.row_blocks)]
+    assert all((end - first) * 4 > parts.TOO_FEW for first, end in found)
+
+
+def test_lanes_without_a_gpu_are_called_one_after_another():
+    called: list[int] = []
+    parts.work_beside([lambda: called.append(1), lambda: called.append(2)], parts.side_streams(CPU))
+    assert called == [1, 2]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="streams need a GPU")
+def test_what_comes_after_waits_for_all_lanes():
+    device = torch.device("cuda")
+    long = torch.rand(4096, 4096, device=device)
+    results = [torch.empty(4096, 4096, device=device) for _ in range(parts.LANES)]
+
+    def lane(out: torch.Tensor) -> None:
+        for _ in range(10):
+            torch.mm(long, long, out=out)
+
+    work = [lambda out=out: lane(out) for out in results]
+    parts.work_beside(work, parts.side_streams(device))
+    expected = long @ long
+    assert all(torch.equal(found, expected) for found in results)
 
 
 def test_one_molecule_is_never_cut():

@@ -47,32 +47,49 @@ def code_of(c1, whole):
 
 
 @triton.jit
-def filters_at(table, piece, t, channel, unit, whole, SLICE: tl.constexpr, WORDS: tl.constexpr):
+def cubic_at(at, inside, SLICE: tl.constexpr):
+    """Return the four words of a cubic piece, [COLUMNS, ROWS, SLICE] each; zeros if not `inside`.
+
+    A third of the pairs in tiles is none, and what is not read leaves the cache to others: worth
+    its instructions for four words, and not for the two of the compact form.
+    """
+    inside = inside[:, :, None]
+    c0 = tl.load(at, mask=inside, other=0.0)
+    c1 = tl.load(at + SLICE, mask=inside, other=0.0)
+    c2 = tl.load(at + 2 * SLICE, mask=inside, other=0.0)
+    c3 = tl.load(at + 3 * SLICE, mask=inside, other=0.0)
+    return c0, c1, c2, c3
+
+
+@triton.jit
+def filters_at(
+    table, piece, t, channel, unit, whole, pieces, SLICE: tl.constexpr, WORDS: tl.constexpr
+):
     """Return W [COLUMNS, ROWS, SLICE] of pieces and t [COLUMNS, ROWS]."""
     at = table + (piece * (WORDS * SLICE))[:, :, None] + channel[None, None, :]
     t = t[:, :, None]
-    c0, c1 = tl.load(at), tl.load(at + SLICE)
     if WORDS == CUBIC:
-        c2, c3 = tl.load(at + 2 * SLICE), tl.load(at + 3 * SLICE)
+        c0, c1, c2, c3 = cubic_at(at, piece < pieces, SLICE)
         return c0 + t * (c1 + t * (c2 + t * c3))
     else:
+        c0, c1 = tl.load(at), tl.load(at + SLICE)
         return c0 + t * (c1 + (t * unit) * code_of(c1, whole))
 
 
 @triton.jit
 def filters_and_slopes_at(
-    table, piece, t, channel, unit, whole, SLICE: tl.constexpr, WORDS: tl.constexpr
+    table, piece, t, channel, unit, whole, pieces, SLICE: tl.constexpr, WORDS: tl.constexpr
 ):
     """Return W and dW/ds [COLUMNS, ROWS, SLICE]."""
     at = table + (piece * (WORDS * SLICE))[:, :, None] + channel[None, None, :]
     t = t[:, :, None]
-    c0, c1 = tl.load(at), tl.load(at + SLICE)
     if WORDS == CUBIC:
-        c2, c3 = tl.load(at + 2 * SLICE), tl.load(at + 3 * SLICE)
+        c0, c1, c2, c3 = cubic_at(at, piece < pieces, SLICE)
         inner = c2 + t * c3
         middle = c1 + t * inner
         return c0 + t * middle, middle + t * (inner + t * c3)
     else:
+        c0, c1 = tl.load(at), tl.load(at + SLICE)
         code, step = code_of(c1, whole), t * unit
         return c0 + t * (c1 + step * code), c1 + (2.0 * step) * code
 
@@ -90,6 +107,7 @@ def forward_kernel(
     column_sums,  # [row blocks, most_tiles, TILE, channels]
     unit,
     whole,
+    pieces,
     channels,
     slice_words,
     most_tiles,
@@ -124,7 +142,7 @@ def forward_kernel(
         at_j = j.to(tl.int64)[:, None] * channels + own[None, :]
         h_j = tl.load(features + at_j, mask=(j < end)[:, None], other=0.0)  # [COLUMNS, SLICE]
         piece, t = piece_of(s)
-        filters = filters_at(table, piece, t, c, unit, whole, SLICE, WORDS)
+        filters = filters_at(table, piece, t, c, unit, whole, pieces, SLICE, WORDS)
         received += filters * h_j[:, None, :]
         sent = tl.sum(filters * h_i[None, :, :], axis=1)  # [COLUMNS, SLICE]
         at = ((line + place) * TILE + first + tl.arange(0, COLUMNS))[:, None] * channels
@@ -148,6 +166,7 @@ def backward_kernel(
     column_sums,
     unit,
     whole,
+    pieces,
     channels,
     slice_words,
     most_tiles,
@@ -190,7 +209,9 @@ def backward_kernel(
         h_j = tl.load(features + at_j, mask=(j < end)[:, None], other=0.0)  # [COLUMNS, SLICE]
         g_j = tl.load(gradient + at_j, mask=(j < end)[:, None], other=0.0)
         piece, t = piece_of(s)
-        filters, slopes = filters_and_slopes_at(table, piece, t, c, unit, whole, SLICE, WORDS)
+        filters, slopes = filters_and_slopes_at(
+            table, piece, t, c, unit, whole, pieces, SLICE, WORDS
+        )
         if FEATURES:
             received += filters * g_j[:, None, :]
             sent = tl.sum(filters * g_i[None, :, :], axis=1)  # [COLUMNS, SLICE]

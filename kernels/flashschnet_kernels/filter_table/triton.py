@@ -248,8 +248,8 @@ def _tile_arguments(tiles: Tiles) -> tuple[Tensor, ...]:
 
 
 def _scalars(table: PackedTable, block: int, tiles: Tiles, splits: int) -> tuple[Any, ...]:
-    slice_words = table.words[0, 0].numel()
-    return table.unit[block], WHOLE, table.width, slice_words, tiles.most_tiles, splits
+    unit, pieces, slice_words = table.unit[block], table.knots.pieces, table.words[0, 0].numel()
+    return unit, WHOLE, pieces, table.width, slice_words, tiles.most_tiles, splits
 
 
 def _constants(table: PackedTable, part: int) -> dict[str, Any]:
@@ -273,7 +273,8 @@ def specialisations() -> list[Specialisation]:
     )
     signature |= dict.fromkeys(("first_bead", "molecule_end", "count", "column"), "*i32")
     signature |= dict.fromkeys(
-        ("whole", "channels", "slice_words", "most_tiles", "splits", "pairs", "slices"), "i32"
+        ("whole", "pieces", "channels", "slice_words", "most_tiles", "splits", "pairs", "slices"),
+        "i32",
     )
     signature |= dict.fromkeys(("unit", "scale", "stretch", "cutoff", "beyond"), "fp32")
     found = []

@@ -6,7 +6,9 @@ neighbours. Nothing with a row per pair and a column per channel exists in memor
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,7 +26,7 @@ from flashschnet_kernels.message_passing.tile_sums import Sums, partial_sums
 from flashschnet_kernels.neighbors.tiles import ROWS, Tiles
 from flashschnet_kernels.nodes import node_kernels
 from flashschnet_kernels.nodes.pack import PackedNodes
-from flashschnet_kernels.nodes.parts import parts_of
+from flashschnet_kernels.nodes.parts import LANES, parts_of, work_beside
 
 PRODUCTS = {"float32": 3, "float16": 1}
 """Precision of bead work to 16-bit products per product."""
@@ -57,6 +59,7 @@ def evaluate(
     nodes: PackedNodes,
     table: PackedTable,
     precision: str = "float32",
+    streams: Sequence[torch.cuda.Stream] = (),
 ) -> tuple[Tensor, Tensor]:
     """Return the energy of every bead [beads] and its gradient [beads, 3], in kcal/mol and /A.
 
@@ -67,6 +70,7 @@ def evaluate(
         nodes: weights of the bead work.
         table: filters, packed to the width of the nodes.
         precision: of the bead work, a key of `PRODUCTS`; filters and messages are float32.
+        streams: of `side_streams`, where parts of a large batch are worked on side by side.
 
     Deterministic. The gradient is that of the energy returned.
     """
@@ -86,14 +90,19 @@ def evaluate(
     slopes = s.new_empty(slices, *s.shape)
     parts = parts_of(tiles, table.width, columns.itemsize, slices)
     largest = tiles.part(*max(parts, key=lambda rows: rows[1] - rows[0]))
-    # bfloat16 and not float16: a sum may be of any size.
-    room = partial_sums(x, largest, splits_of(largest, slices), table.width, False, columns)
-    for first, end in parts:
-        sums = Sums(room.rows[: end - first], room.columns[: end - first])
-        part, pairs = tiles.part(first, end), (s[first:end], slopes[:, first:end])
-        _evaluate_part(part, *pairs, sums, buffers, nodes, table, precision)
+    splits = splits_of(largest, slices)
+    lanes = []
+    for number in range(min(LANES, len(parts))):
+        # bfloat16 and not float16: a sum may be of any size.
+        room = partial_sums(x, largest, splits, table.width, False, columns)
+        of_lane = [
+            (tiles.part(first, end), s[first:end], slopes[:, first:end])
+            for first, end in parts[number::LANES]
+        ]
+        lanes.append(partial(_evaluate_parts, of_lane, room, buffers, nodes, table, precision))
+    work_beside(lanes, streams)
     energy = buffers.energy
-    del room, sums, buffers  # what follows makes room of its own
+    del lanes, room, buffers  # what follows makes room of its own
     return energy, tile_pairs.pull(positions, slopes, tiles, table.knots)
 
 
@@ -115,6 +124,21 @@ class _Buffers:
     energy: Tensor
     g_x: Tensor
     g_m: Tensor
+
+
+def _evaluate_parts(
+    parts: Sequence[tuple[Tiles, Tensor, Tensor]],
+    room: Sums,
+    buffers: _Buffers,
+    nodes: PackedNodes,
+    table: PackedTable,
+    precision: str,
+) -> None:
+    """Evaluate tiles with their s and slopes, one part after another in the same room."""
+    for tiles, s, slopes in parts:
+        blocks = tiles.layout.row_blocks
+        sums = Sums(room.rows[:blocks], room.columns[:blocks])
+        _evaluate_part(tiles, s, slopes, sums, buffers, nodes, table, precision)
 
 
 def _evaluate_part(
