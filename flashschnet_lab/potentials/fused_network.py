@@ -73,7 +73,7 @@ def fused_network(
     from flashschnet_kernels.nodes.pack import pack_nodes
 
     nodes = pack_nodes(weights)
-    packed = pack_table(table.to(bead_types.device), nodes.width)
+    packed = pack_table(table.to(bead_types.device), nodes.message_width)
     start = batch_features(nodes, bead_types)
     precision = "float16" if plan.quantization == "fp16" else "float32"
     return lambda positions, tiles: evaluate(positions, tiles, start, nodes, packed, precision)
