@@ -29,8 +29,9 @@ from flashschnet_kernels.nodes.parts import parts_of
 PRODUCTS = {"float32": 3, "float16": 1}
 """Precision of bead work to 16-bit products per product."""
 BEADS = 16
-WARPS, WIDE_WARPS = 4, 8
-"""Of a program, and of one whose rows are wider than `WHOLE`: twice the registers."""
+WARPS = 4
+WIDE_WARPS = 8
+"""Warps of a program whose rows are wider than `WHOLE`: twice the registers."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ class _NodeWork:
             "WIDTH": nodes.width,
             "BEADS": BEADS,
             "PRODUCTS": PRODUCTS[precision],
-            "num_warps": WARPS if nodes.width <= WHOLE else WIDE_WARPS,
+            "num_warps": _warps(nodes.width),
             "num_stages": 1,
         }
 
@@ -203,6 +204,10 @@ class _NodeWork:
         return (*self._sums, *buffers, *weights, *self._layout, block, *self._sizes)
 
 
+def _warps(width: int) -> int:
+    return WARPS if width <= WHOLE else WIDE_WARPS
+
+
 def specialisations() -> list[Specialisation]:
     """Return the variants that networks of the shapes of CGSchNet and TorchMD-Net launch."""
     floats = (
@@ -214,7 +219,7 @@ def specialisations() -> list[Specialisation]:
     signature = dict.fromkeys(floats, "*fp32") | dict.fromkeys(layout, "*i32")
     signature |= dict.fromkeys(numbers, "i32") | {"matrices": "*fp16"}
     found = []
-    for channels, width, warps in ((128, 128, WARPS), (128, 256, WIDE_WARPS), (256, 256, WIDE_WARPS)):
+    for channels, width in ((128, 128), (128, 256), (256, 256)):
         shape = {"ROWS": ROWS, "CHANNELS": channels, "WIDTH": width, "BEADS": BEADS}
         for precision, products in PRODUCTS.items():
             kept = dict.fromkeys(("u_in", "u_out"), "*fp16" if precision == "float16" else "*fp32")
@@ -227,5 +232,5 @@ def specialisations() -> list[Specialisation]:
             ):
                 constants = shape | {"PRODUCTS": products} | output
                 own = {n: (signature | kept)[n] for n in kernel.arg_names if n not in constants}
-                found.append(Specialisation(kernel, own, constants, num_warps=warps, num_stages=1))
+                found.append(Specialisation(kernel, own, constants, _warps(width), num_stages=1))
     return found

@@ -8,8 +8,8 @@ PRODUCTS 1 multiplies float16 numbers; 3 multiplies both halves of them, good to
 way a row of inputs is first scaled by a power of two near its largest number, so that nothing
 over- or underflows, whatever the model's units are.
 
-A matrix of up to 128 numbers is read whole; of wider ones SLAB rows at a time. WIDTH is that of
-beads, matrices and output layers, CHANNELS that of messages and of the features that are summed.
+Matrices up to WHOLE wide are read whole, wider ones SLAB rows at a time. WIDTH is that of beads,
+matrices and output layers, CHANNELS that of messages and of the features that are summed.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
@@ -18,8 +18,10 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from flashschnet_kernels.nodes import pack
+
 STEPS: tl.constexpr = tl.constexpr(6)
-WHOLE: tl.constexpr = tl.constexpr(128)
+WHOLE: tl.constexpr = tl.constexpr(pack.WHOLE)
 SLAB: tl.constexpr = tl.constexpr(32)
 STAGES: tl.constexpr = tl.constexpr(3)
 

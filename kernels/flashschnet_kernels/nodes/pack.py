@@ -37,7 +37,8 @@ class PackedNodes:
         scales: [6 blocks + 2 layers, width] float32.
         biases: [2 blocks + layers + 2, width] float32: b and d of every block, o1, o2, last layer,
             and the bias of that in the first column, which is left out where there is none.
-        first_features: [types, message_width] float32, A_0 embedding: h of the first block, by bead type.
+        first_features: [types, message_width] float32, A_0 embedding: h of the first block, by
+            bead type.
         embedding: [types, width] float32.
         blocks: interaction blocks.
         message_width: that messages, and the features that are summed, are padded to: the first
