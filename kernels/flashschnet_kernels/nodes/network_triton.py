@@ -209,7 +209,10 @@ def _warps(width: int) -> int:
 
 
 def specialisations() -> list[Specialisation]:
-    """Return the variants that networks of the shapes of CGSchNet and TorchMD-Net launch."""
+    """Return the variants that networks of the shapes of CGSchNet and TorchMD-Net launch.
+
+    And of mlcg's C-alpha networks, 256 wide.
+    """
     floats = (
         *("row_sums", "column_sums", "x_in", "x_out", "h_out", "scales", "biases"),
         *("energy_out", "g_x_out", "g_m_out", "g_x_at"),
@@ -218,16 +221,16 @@ def specialisations() -> list[Specialisation]:
     numbers = ("first_tile", "block", "row_blocks", "candidates", "splits")
     signature = dict.fromkeys(floats, "*fp32") | dict.fromkeys(layout, "*i32")
     signature |= dict.fromkeys(numbers, "i32") | {"matrices": "*fp16"}
+    two = {"LAYERS": 2, "ENERGY_BIAS": False}
     found = []
-    for channels, width in ((128, 128), (128, 256), (256, 256)):
-        shape = {"ROWS": ROWS, "CHANNELS": channels, "WIDTH": width, "BEADS": BEADS}
+    for width, outputs in ((128, (two, {"LAYERS": 1, "ENERGY_BIAS": True})), (256, (two,))):
+        shape = {"ROWS": ROWS, "CHANNELS": 128, "WIDTH": width, "BEADS": BEADS}
         for precision, products in PRODUCTS.items():
             kept = dict.fromkeys(("u_in", "u_out"), "*fp16" if precision == "float16" else "*fp32")
             kept |= {"column_sums": "*bf16" if precision == "float16" else "*fp32"}
             for kernel, output in (
                 (node_kernels.forward_kernel, {}),
-                (node_kernels.turn_kernel, {"LAYERS": 2, "ENERGY_BIAS": False}),
-                (node_kernels.turn_kernel, {"LAYERS": 1, "ENERGY_BIAS": True}),
+                *((node_kernels.turn_kernel, output) for output in outputs),
                 (node_kernels.backward_kernel, {}),
             ):
                 constants = shape | {"PRODUCTS": products} | output
