@@ -223,9 +223,10 @@ def test_plans_that_cannot_do_what_is_asked(system, monkeypatch):
 def test_a_network_too_wide_for_fused_bead_work(system, monkeypatch):
     pytest.importorskip("triton")
     monkeypatch.setattr(plans, "_interpreting", lambda: True)
-    wide = SchNet(SchNetShape(hidden=256, channels=16, blocks=1, radial_functions=8))
+    wide = SchNet(SchNetShape(hidden=257, channels=16, blocks=1, radial_functions=8))
     unfit = replace(system, model=replace(system.model, network=wide))
-    with pytest.raises(UserError, match="layers of up to 128 numbers, not 256"):
+    words = "layers of up to 256 numbers, not 257; use nodes=reference, or .*-float32"
+    with pytest.raises(UserError, match=words):
         build_force_field([unfit], plan=parse_plan("exact", "cuda"))
 
 

@@ -131,8 +131,8 @@ def _table_bytes(shape: SchNetShape, sizes: Sizes, plan: object) -> float:
     table = table_tiles.table_bytes(shape, plan)
     if choice(plan, "nodes") == "reference":
         return table
-    features = 2 * 4 * sizes.all_beads * max(shape.hidden, shape.channels)
-    return table + table_tiles.node_weight_bytes(shape) + features
+    features = table_tiles.start_bytes(shape, sizes, plan)
+    return table + table_tiles.node_weight_bytes(shape, plan) + features
 
 
 def _list_bytes(sizes: Sizes, plan: object, word: int) -> float:

@@ -26,6 +26,9 @@ LANES = 3
 FEWEST_PROGRAMS = 2816
 """Programs of a convolution that no part of a batch has fewer of."""
 
+WHOLE = 128
+"""Widest layers of bead work whose messages are padded to the same width."""
+
 _FLOAT = 4
 _NODE_BEADS = 16  # of a program of the bead work
 _MATRICES = {"forward": 3, "turn": 8, "backward": 3}
@@ -47,7 +50,7 @@ def pull(shape: SchNetShape, sizes: Sizes, plan: object, tiles: Tiling, explicit
         shape, sizes, plan, tiles: of the batch.
         explicit: the whole network is one function, whose buffers live until it returns.
     """
-    slices = _slices(shape) if explicit else 1
+    slices = _slices(shape, plan) if explicit else 1
     positions = 3 * _FLOAT * sizes.all_beads
     sums, buffer = geometry_sums(sizes, tiles)
     read = positions + list_bytes(tiles) + _FLOAT * tiles.pairs * slices
@@ -72,7 +75,7 @@ def messages(
 ) -> tuple[Stage, Stage]:
     """Partial sums of the messages of one block, forward and backward, in a fused network."""
     first, last = number == 0, number == shape.blocks - 1
-    width, slices = _width(shape), _slices(shape)
+    width, slices = _message_width(shape, plan), _slices(shape, plan)
     once, on_chip = _forward(sizes, plan, tiles, width, slices)
     again = _backward(sizes, plan, tiles, width, slices, first, add=not last)
     written = _partial_bytes(plan, tiles, width, tiles.table_splits(slices), tiles.active)
@@ -91,10 +94,10 @@ def nodes(
     """Bead work after the messages of a block, forward; for the last block to dE/dm and back."""
     last = number == shape.blocks - 1
     if last:
-        moves, on_chip = _node_moves(shape, sizes, plan, tiles, "turn", rows=(1, 2))
+        moves, on_chip = _node_moves(shape, sizes, plan, tiles, "turn")
         moves += Moves(written=_FLOAT * sizes.all_beads)
         return [Stage("output", moves, on_chip=on_chip)]
-    moves, on_chip = _node_moves(shape, sizes, plan, tiles, "forward", rows=(1, 2))
+    moves, on_chip = _node_moves(shape, sizes, plan, tiles, "forward")
     moves += Moves(written=_kept_bytes(shape, sizes, plan))
     return [Stage(f"block {number} update", moves, on_chip=on_chip)]
 
@@ -105,7 +108,7 @@ def nodes_backward(
     """Bead work before the messages of a block, backward; none for the last block."""
     if number == shape.blocks - 1:
         return []
-    moves, on_chip = _node_moves(shape, sizes, plan, tiles, "backward", rows=(1, 2))
+    moves, on_chip = _node_moves(shape, sizes, plan, tiles, "backward")
     moves += Moves(read=_kept_bytes(shape, sizes, plan))
     return [Stage(f"block {number} update, backward", moves, on_chip=on_chip)]
 
@@ -115,7 +118,7 @@ def block(
 ) -> tuple[Stage, Stage]:
     """One convolution between layers of PyTorch: its sums are made, and dE/ds by autograd."""
     first, last = number == 0, number == shape.blocks - 1
-    width, slices, c = _width(shape), _slices(shape), shape.channels
+    width, slices, c = _message_width(shape, plan), _slices(shape, plan), shape.channels
     splits = tiles.table_splits(slices)
     sums, buffer = partials(c, width, splits, sizes, tiles)
     once, on_chip = _forward(sizes, plan, tiles, width, slices)
@@ -144,16 +147,22 @@ def block(
 
 def table_bytes(shape: SchNetShape, plan: object, pieces: int | None = None) -> float:
     """Return the bytes of the table of all blocks, as kernels read it."""
-    return shape.blocks * _block_table_bytes(_width(shape), plan, pieces)
+    return shape.blocks * _block_table_bytes(_message_width(shape, plan), plan, pieces)
 
 
-def node_weight_bytes(shape: SchNetShape) -> float:
+def node_weight_bytes(shape: SchNetShape, plan: object) -> float:
     """Return the bytes of the fused bead work's weights: two halves of padded matrices."""
     width = _width(shape)
     matrices, layers = 6 * shape.blocks + 2 * len(shape.output_widths), len(shape.output_widths)
-    embedding = 2 * shape.types * width * _FLOAT  # and the first features of every type
+    # And the first features of every type.
+    embedding = shape.types * (width + _message_width(shape, plan)) * _FLOAT
     biases = (2 * shape.blocks + layers + 1 + shape.output_bias) * width * _FLOAT
     return float(matrices * width * (4 * width + _FLOAT) + biases + embedding)
+
+
+def start_bytes(shape: SchNetShape, sizes: Sizes, plan: object) -> float:
+    """Return the bytes of the features before the first block, and of those that are summed."""
+    return float(_FLOAT * sizes.all_beads * (_width(shape) + _message_width(shape, plan)))
 
 
 def _forward(
@@ -182,32 +191,30 @@ def _backward(
 
 
 def _node_moves(
-    shape: SchNetShape,
-    sizes: Sizes,
-    plan: object,
-    tiles: Tiling,
-    kernel: str,
-    rows: tuple[int, int],
+    shape: SchNetShape, sizes: Sizes, plan: object, tiles: Tiling, kernel: str
 ) -> tuple[Moves, float]:
     """Return what a kernel of the bead work moves, and what its programs read again from caches.
+
+    It reads a row of features per bead, and writes one as well as one for the next messages.
 
     Args:
         shape, sizes, plan, tiles: of the batch.
         kernel: a key of `_MATRICES`.
-        rows: rows of features per bead that it reads and writes.
     """
-    width, slices = _width(shape), _slices(shape)
-    row = _FLOAT * sizes.all_beads * width
+    width, channels, slices = _width(shape), _message_width(shape, plan), _slices(shape, plan)
+    row = _FLOAT * sizes.all_beads
     halves = 1 if choice(plan, "quantization") == "fp16" else 2
-    weights = _MATRICES[kernel] * 2.0 * halves * width * width
+    # Two matrices of a kernel lead from messages to features and back.
+    numbers = width * ((_MATRICES[kernel] - 2.0) * width + 2.0 * channels)
+    weights = 2.0 * halves * numbers
     splits = tiles.table_splits(slices)
-    sums = _partial_bytes(plan, tiles, width, splits, tiles.active)
-    read = sums + rows[0] * row + weights + list_bytes(tiles)
-    products = _MATRICES[kernel] * 2.0 * width * width * sizes.all_beads
-    added = width * (tiles.rows * tiles.row_blocks * splits + SIDE * tiles.active)
+    sums = _partial_bytes(plan, tiles, channels, splits, tiles.active)
+    read = sums + row * width + weights + list_bytes(tiles)
+    products = 2.0 * numbers * sizes.all_beads
+    added = channels * (tiles.rows * tiles.row_blocks * splits + SIDE * tiles.active)
     flops = products + added + 12.0 * sizes.all_beads * width
     programs = tiles.row_blocks * tiles.rows / _NODE_BEADS
-    return Moves(read, rows[1] * row, flops), max(0.0, programs - 1.0) * weights
+    return Moves(read, row * (width + channels), flops), max(0.0, programs - 1.0) * weights
 
 
 def _explicit_bytes(shape: SchNetShape, sizes: Sizes, plan: object, tiles: Tiling) -> float:
@@ -217,14 +224,14 @@ def _explicit_bytes(shape: SchNetShape, sizes: Sizes, plan: object, tiles: Tilin
     block but the last, energies, partial sums of the parts that are worked on at a time, and dE/ds
     of every slice.
     """
-    width, slices = _width(shape), _slices(shape)
-    row = _FLOAT * sizes.all_beads * width
-    sums = _partial_bytes(plan, tiles, width, tiles.table_splits(slices), tiles.rooms)
-    parts = _parts(plan, sizes, tiles, width, slices)
+    width, channels, slices = _width(shape), _message_width(shape, plan), _slices(shape, plan)
+    rows = _FLOAT * sizes.all_beads * (2 * width + shape.blocks * channels)
+    sums = _partial_bytes(plan, tiles, channels, tiles.table_splits(slices), tiles.rooms)
+    parts = _parts(plan, sizes, tiles, channels, slices)
     sums *= min(LANES, parts) * -(-sizes.replicas // parts) / sizes.replicas
     hidden = (shape.blocks - 1) * _kept_bytes(shape, sizes, plan)
     slopes = _FLOAT * tiles.pair_rooms * slices
-    return (shape.blocks + 2) * row + hidden + _FLOAT * sizes.all_beads + sums + slopes
+    return rows + hidden + _FLOAT * sizes.all_beads + sums + slopes
 
 
 def _parts(plan: object, sizes: Sizes, tiles: Tiling, width: int, slices: int) -> int:
@@ -263,9 +270,18 @@ def _class(plan: object) -> str:
     return choice(plan, "filters").removeprefix("table-")
 
 
-def _slices(shape: SchNetShape) -> int:
-    return _width(shape) // SLICE
+def _slices(shape: SchNetShape, plan: object) -> int:
+    return _message_width(shape, plan) // SLICE
 
 
 def _width(shape: SchNetShape) -> int:
-    return max(SLICE, padded_width(max(shape.channels, shape.hidden)))
+    widest = max(shape.channels, shape.hidden, *shape.output_widths)
+    return max(SLICE, padded_width(widest))
+
+
+def _message_width(shape: SchNetShape, plan: object) -> int:
+    """Return the width of messages: that of beads, or their own in a network wider than that."""
+    if choice(plan, "nodes") == "reference":
+        return -(-shape.channels // SLICE) * SLICE
+    width = _width(shape)
+    return width if width <= WHOLE else max(SLICE, padded_width(shape.channels))

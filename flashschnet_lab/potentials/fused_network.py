@@ -74,7 +74,7 @@ def fused_network(
     from flashschnet_kernels.nodes.parts import side_streams
 
     nodes = pack_nodes(weights)
-    packed = pack_table(table.to(bead_types.device), nodes.width)
+    packed = pack_table(table.to(bead_types.device), nodes.message_width)
     start = batch_features(nodes, bead_types)
     precision = "float16" if plan.quantization == "fp16" else "float32"
     streams = side_streams(bead_types.device)

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from flashschnet_kernels.plan import parse_plan
-from flashschnet_lab.errors import UserError
 from flashschnet_lab.measure.accuracy import force_limit
 from flashschnet_lab.potentials.schnet import SchNetShape
 from flashschnet_lab.system import Model, System, build_force_field
@@ -38,11 +37,15 @@ def test_five_bead_network(shared, plan, triton_device):
     assert error(evaluation.forces.double().cpu().numpy()) < 2 * error(original)
 
 
-EVERYWHERE = [("general trp", "flash-float32"), ("c-alpha", "flash-float32")]
+EVERYWHERE = [
+    *(("general trp", "flash-float32"), ("c-alpha", "flash-float32")),
+    ("c-alpha", "exact"),  # 256 wide, which the fused bead work takes in slabs
+]
 ON_A_GPU = [
     *(("general trp", plan) for plan in ("radial_basis", "message_passing", "exact", "balanced")),
     *(("general trp", plan) for plan in ("fast", "filters=table-exact")),
     *(("c-alpha", plan) for plan in ("radial_basis", "exact,nodes=reference")),
+    *(("c-alpha", plan) for plan in ("balanced", "fast")),
 ]
 
 
@@ -79,9 +82,3 @@ def test_trained_networks(shared, name, plan, triton_device):
     scale = np.abs(golden.energy[frames]).max()
     energies = evaluation.energy.cpu().numpy()
     np.testing.assert_allclose(energies, golden.energy[frames], rtol=0, atol=allowed * scale)
-
-
-def test_what_is_too_wide_for_fused_bead_work_is_refused(shared, triton_device):
-    system = system_of(load_golden(shared, "c-alpha"))
-    with pytest.raises(UserError, match="128 numbers, not 256; use nodes=reference, or .*-float32"):
-        build_force_field([system], device=triton_device, plan=parse_plan("exact", "cuda"))

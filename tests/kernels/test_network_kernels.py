@@ -77,7 +77,7 @@ def by_kernels(network, case: Case, weights: NodeWeights, table, device, precisi
     from flashschnet_kernels.nodes.pack import pack_nodes
 
     nodes = pack_nodes(on(weights, device))
-    packed = pack_table(table.to(device), nodes.width)
+    packed = pack_table(table.to(device), nodes.message_width)
     x = case.coordinates(torch.float32, device)
     tiles = TileSearch(case.molecule_sizes, CUTOFF, device)(x)
     start = network.batch_features(nodes, types_of(case).to(device))
@@ -135,6 +135,54 @@ def test_two_output_layers_and_a_bias(network, triton_device):
     case = batch_of((5, 1), channels=16)
     weights = random_weights(16, 16, (11, 7), blocks=1, biased=True)
     check(network, case, weights, table_of(case, blocks=1), triton_device)
+
+
+WIDE = {
+    "narrow messages": {"hidden": 256, "channels": 128, "output": (128, 64)},
+    "wide messages and output": {"hidden": 256, "channels": 256, "output": (256,), "biased": True},
+    "a wide output alone": {"hidden": 20, "channels": 40, "output": (24, 200), "biased": True},
+}
+
+
+@pytest.mark.parametrize(
+    ("shape", "precision"),
+    [
+        ("narrow messages", "float32"),
+        ("narrow messages", "float16"),
+        ("wide messages and output", "float32"),
+        ("a wide output alone", "float32"),
+    ],
+)
+def test_layers_that_are_read_in_slabs(network, triton_device, shape, precision):
+    case = batch_of((9, 1), WIDE[shape]["channels"])
+    weights = random_weights(**WIDE[shape], blocks=2)
+    check(network, case, weights, table_of(case, blocks=2), triton_device, precision)
+
+
+def test_messages_of_a_wide_network_keep_their_width(network):
+    from flashschnet_kernels.nodes.pack import pack_nodes
+
+    widths = {}
+    for hidden, channels in ((40, 20), (128, 40), (129, 128), (256, 40), (20, 150)):
+        packed = pack_nodes(random_weights(hidden, channels, (11,)))
+        widths[hidden, channels] = (packed.width, packed.message_width)
+        assert packed.first_features.shape == (5, packed.message_width)
+    assert widths == {
+        (40, 20): (64, 64),
+        (128, 40): (128, 128),
+        (129, 128): (256, 128),
+        (256, 40): (256, 64),
+        (20, 150): (256, 256),
+    }
+
+
+def test_a_table_of_another_width_is_refused(network, triton_device, monkeypatch):
+    from flashschnet_kernels.filter_table import triton
+
+    case, pack_table = batch_of((3,)), triton.pack_table
+    monkeypatch.setattr(triton, "pack_table", lambda table, width: pack_table(table, 2 * width))
+    with pytest.raises(ValueError, match="a table 128 wide, for messages of 64"):
+        by_kernels(network, case, random_weights(**SHAPE), table_of(case, blocks=3), triton_device)
 
 
 @pytest.mark.parametrize("factor", [1e6, 1e-6])
@@ -198,7 +246,8 @@ def test_parts_of_a_batch_give_the_same_bits(network, triton_device, monkeypatch
     [
         ({"output": ()}, "1 or 2 hidden layers, not 0"),
         ({"output": (24, 12, 6)}, "1 or 2 hidden layers, not 3"),
-        ({"channels": 160}, "up to 128 numbers, not 160"),
+        ({"channels": 257}, "up to 256 numbers, not 257"),
+        ({"output": (24, 300)}, "up to 256 numbers, not 300"),
     ],
 )
 def test_a_network_that_does_not_fit_is_refused(network, shape, words):

@@ -11,6 +11,7 @@ import torch
 from flashschnet_kernels.filter_table import pairs_cpu
 from flashschnet_kernels.filter_table.table import WORDS
 from flashschnet_kernels.message_passing import cpu as cpu_blocks
+from flashschnet_kernels.nodes import pack
 from flashschnet_kernels.plan import PLANS, PRECISION_CLASSES, KernelPlan, parse_plan
 from flashschnet_lab.loading import load_system
 from flashschnet_lab.measure import fused_blocks, table_blocks, table_tiles
@@ -28,6 +29,7 @@ from flashschnet_lab.measure.memory import kept_bytes, peak_bytes
 from flashschnet_lab.measure.tiling import PROGRAMS, SIDE, tiling
 from flashschnet_lab.measure.traffic import count_traffic
 from flashschnet_lab.measure.work import directed_edges
+from flashschnet_lab.potentials.fused_network import node_weights
 from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
 from flashschnet_lab.potentials.tables import CLASSES
 from flashschnet_lab.simulation.engine import Simulation
@@ -227,14 +229,31 @@ def test_what_the_kernels_assume_is_what_the_model_assumes():
     )
     for name, kind in CLASSES.items():
         assert table_tiles.WORDS[name] == WORDS[kind.form]
+    assert table_tiles.WHOLE == pack.WHOLE
 
 
-def test_buffers_of_a_whole_network_on_a_gpu():
+@pytest.mark.parametrize(
+    ("hidden", "channels", "output"),
+    [(128, 128, (128, 64)), (256, 128, (128, 64)), (40, 20, (24,)), (20, 40, (11, 200))],
+)
+def test_weights_of_bead_work_on_a_gpu(hidden, channels, output):
+    shape = SchNetShape(hidden=hidden, channels=channels, output_widths=output)
+    packed = pack.pack_nodes(node_weights(SchNet(shape)))
+    held = sum(part.nbytes for part in vars(packed).values() if isinstance(part, torch.Tensor))
+    plan = parse_plan("exact", "cuda")
+    assert table_tiles.node_weight_bytes(shape, plan) == held
+    rows = packed.width + packed.message_width
+    assert table_tiles.start_bytes(shape, ENH, plan) == 4 * rows * ENH.all_beads
+
+
+@pytest.mark.parametrize("hidden", [128, 256])
+def test_buffers_of_a_whole_network_on_a_gpu(hidden):
     """As `network_triton.evaluate` makes them, one by one."""
-    shape, plan = SchNetShape(), parse_plan("exact", "cuda")
+    shape, plan = SchNetShape(hidden=hidden), parse_plan("exact", "cuda")
     tiles, beads = tiling(ENH), ENH.all_beads
-    rows = 4 * 128 * beads
-    features = 3 * rows + rows + 2 * rows + 3 * rows  # h, next x, gradients, hidden layers
+    messages, rows = 4 * 128 * beads, 4 * hidden * beads
+    # h and its gradient, next x and its gradient, hidden layers.
+    features = 3 * messages + messages + 2 * rows + 3 * rows
     sums = 4 * 128 * 8 * (tiles.row_blocks * tiles.table_splits(4) + tiles.rooms)
     pairs = 4 * 64 * tiles.rooms
     costs = stage_costs(shape, ENH, plan)

@@ -25,13 +25,15 @@ from flashschnet_kernels.filter_table.triton import (
 from flashschnet_kernels.message_passing.tile_sums import Sums, partial_sums
 from flashschnet_kernels.neighbors.tiles import ROWS, Tiles
 from flashschnet_kernels.nodes import node_kernels
-from flashschnet_kernels.nodes.pack import PackedNodes
+from flashschnet_kernels.nodes.pack import WHOLE, PackedNodes
 from flashschnet_kernels.nodes.parts import LANES, parts_of, work_beside
 
 PRODUCTS = {"float32": 3, "float16": 1}
 """Precision of bead work to 16-bit products per product."""
 BEADS = 16
 WARPS = 4
+WIDE_WARPS = 8
+"""Warps of a program whose rows are wider than `WHOLE`: twice the registers."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class BatchFeatures:
 
     Attributes:
         x: [beads, width] float32, the embedding.
-        h: [beads, width] float32, A_0 x.
+        h: [beads, message width] float32, A_0 x.
     """
 
     x: Tensor
@@ -68,12 +70,17 @@ def evaluate(
         tiles: tiles with a pair within the cutoff at these positions.
         start: of the batch.
         nodes: weights of the bead work.
-        table: filters, packed to the width of the nodes.
+        table: filters, packed to the message width of the nodes.
         precision: of the bead work, a key of `PRODUCTS`; filters and messages are float32.
         streams: of `side_streams`, where parts of a large batch are worked on side by side.
 
     Deterministic. The gradient is that of the energy returned.
+
+    Raises:
+        ValueError: a table of another width.
     """
+    if table.width != nodes.message_width:
+        raise ValueError(f"a table {table.width} wide, for messages of {nodes.message_width}")
     positions = positions.contiguous()
     s = tile_pairs.coordinates(positions, tiles, table.knots)
     slices, half = table.words.shape[1], precision == "float16"
@@ -81,11 +88,11 @@ def evaluate(
     x, last = start.x, nodes.blocks - 1
     buffers = _Buffers(
         x=[x, *[torch.empty_like(x)] * last],
-        h=[start.h, *(torch.empty_like(x) for _ in range(last))],
+        h=[start.h, *(torch.empty_like(start.h) for _ in range(last))],
         u=[torch.empty_like(x, dtype=torch.float16 if half else x.dtype) for _ in range(last)],
         energy=positions.new_empty(len(positions)),
         g_x=torch.empty_like(x),
-        g_m=torch.empty_like(x),
+        g_m=torch.empty_like(start.h),
     )
     slopes = s.new_empty(slices, *s.shape)
     parts = parts_of(tiles, table.width, columns.itemsize, slices)
@@ -112,10 +119,11 @@ class _Buffers:
 
     Attributes:
         x: [beads, width] of every block; those after the first lie in one place.
-        h: [beads, width] of every block.
+        h: [beads, message width] of every block.
         u: [beads, width] of every block but the last, hidden layers of the updates.
         energy: [beads].
-        g_x, g_m: [beads, width], dE/dx and dE/dm of the block that is worked on.
+        g_x: [beads, width], dE/dx of the block that is worked on.
+        g_m: [beads, message width], dE/dm of it.
     """
 
     x: list[Tensor]
@@ -188,10 +196,11 @@ class _NodeWork:
         self._output = {"LAYERS": nodes.layers, "ENERGY_BIAS": nodes.energy_bias}
         self._options = {
             "ROWS": ROWS,
+            "CHANNELS": nodes.message_width,
             "WIDTH": nodes.width,
             "BEADS": BEADS,
             "PRODUCTS": PRODUCTS[precision],
-            "num_warps": WARPS,
+            "num_warps": _warps(nodes.width),
             "num_stages": 1,
         }
 
@@ -219,8 +228,15 @@ class _NodeWork:
         return (*self._sums, *buffers, *weights, *self._layout, block, *self._sizes)
 
 
+def _warps(width: int) -> int:
+    return WARPS if width <= WHOLE else WIDE_WARPS
+
+
 def specialisations() -> list[Specialisation]:
-    """Return the variants that networks of the shapes of CGSchNet and TorchMD-Net launch."""
+    """Return the variants that networks of the shapes of CGSchNet and TorchMD-Net launch.
+
+    And of mlcg's C-alpha networks, 256 wide.
+    """
     floats = (
         *("row_sums", "column_sums", "x_in", "x_out", "h_out", "scales", "biases"),
         *("energy_out", "g_x_out", "g_m_out", "g_x_at"),
@@ -229,18 +245,19 @@ def specialisations() -> list[Specialisation]:
     numbers = ("first_tile", "block", "row_blocks", "candidates", "splits")
     signature = dict.fromkeys(floats, "*fp32") | dict.fromkeys(layout, "*i32")
     signature |= dict.fromkeys(numbers, "i32") | {"matrices": "*fp16"}
-    shape = {"ROWS": ROWS, "WIDTH": 128, "BEADS": BEADS}
+    two = {"LAYERS": 2, "ENERGY_BIAS": False}
     found = []
-    for precision, products in PRODUCTS.items():
-        kept = dict.fromkeys(("u_in", "u_out"), "*fp16" if precision == "float16" else "*fp32")
-        kept |= {"column_sums": "*bf16" if precision == "float16" else "*fp32"}
-        for kernel, output in (
-            (node_kernels.forward_kernel, {}),
-            (node_kernels.turn_kernel, {"LAYERS": 2, "ENERGY_BIAS": False}),
-            (node_kernels.turn_kernel, {"LAYERS": 1, "ENERGY_BIAS": True}),
-            (node_kernels.backward_kernel, {}),
-        ):
-            constants = shape | {"PRODUCTS": products} | output
-            own = {n: (signature | kept)[n] for n in kernel.arg_names if n not in constants}
-            found.append(Specialisation(kernel, own, constants, num_warps=WARPS, num_stages=1))
+    for width, outputs in ((128, (two, {"LAYERS": 1, "ENERGY_BIAS": True})), (256, (two,))):
+        shape = {"ROWS": ROWS, "CHANNELS": 128, "WIDTH": width, "BEADS": BEADS}
+        for precision, products in PRODUCTS.items():
+            kept = dict.fromkeys(("u_in", "u_out"), "*fp16" if precision == "float16" else "*fp32")
+            kept |= {"column_sums": "*bf16" if precision == "float16" else "*fp32"}
+            for kernel, output in (
+                (node_kernels.forward_kernel, {}),
+                *((node_kernels.turn_kernel, output) for output in outputs),
+                (node_kernels.backward_kernel, {}),
+            ):
+                constants = shape | {"PRODUCTS": products} | output
+                own = {n: (signature | kept)[n] for n in kernel.arg_names if n not in constants}
+                found.append(Specialisation(kernel, own, constants, _warps(width), num_stages=1))
     return found

@@ -7,6 +7,9 @@ without leaving the chip.
 PRODUCTS 1 multiplies float16 numbers; 3 multiplies both halves of them, good to float32. Either
 way a row of inputs is first scaled by a power of two near its largest number, so that nothing
 over- or underflows, whatever the model's units are.
+
+Matrices up to WHOLE wide are read whole, wider ones SLAB rows at a time. WIDTH is that of beads,
+matrices and output layers, CHANNELS that of messages and of the features that are summed.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
@@ -15,7 +18,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from flashschnet_kernels.nodes import pack
+
 STEPS: tl.constexpr = tl.constexpr(6)
+WHOLE: tl.constexpr = tl.constexpr(pack.WHOLE)
+SLAB: tl.constexpr = tl.constexpr(32)
+STAGES: tl.constexpr = tl.constexpr(3)
 
 
 @triton.jit
@@ -35,10 +43,8 @@ def matrix_at(matrices, number, half, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def layer(x, matrices, scales, number, WIDTH: tl.constexpr, PRODUCTS: tl.constexpr):
-    """Return x @ matrix [BEADS, WIDTH] in float32, of x [BEADS, WIDTH] of any size."""
-    up, down = power_of_two(tl.max(tl.abs(x), axis=1))
-    x = x * down[:, None]
+def whole_product(x, matrices, number, WIDTH: tl.constexpr, PRODUCTS: tl.constexpr):
+    """Return x @ matrix [BEADS, WIDTH] in float32 but for the scale, of x [BEADS, WIDTH]."""
     high = x.to(tl.float16)
     matrix = matrix_at(matrices, number, 0, WIDTH)
     product = tl.dot(high, matrix)
@@ -46,7 +52,46 @@ def layer(x, matrices, scales, number, WIDTH: tl.constexpr, PRODUCTS: tl.constex
         low = (x - high.to(tl.float32)).to(tl.float16)
         product = tl.dot(low, matrix, acc=product)
         product = tl.dot(high, matrix_at(matrices, number, 1, WIDTH), acc=product)
-    scale = tl.load(scales + number * WIDTH + tl.arange(0, WIDTH))
+    return product
+
+
+@triton.jit
+def slab_product(
+    x, matrices, number, OUT: tl.constexpr, WIDTH: tl.constexpr, PRODUCTS: tl.constexpr
+):
+    """Return what `whole_product` does [BEADS, OUT], of x [BEADS, CHANNELS or WIDTH].
+
+    Slabs of the matrix are on their way from the cache while those before are multiplied.
+    """
+    high = x.to(tl.float16)
+    low = (x - high.to(tl.float32)).to(tl.float16)
+    n = tl.arange(0, OUT)[None, :]
+    product = tl.zeros([x.shape[0], OUT], tl.float32)
+    for first in tl.range(0, x.shape[1], SLAB, num_stages=STAGES):
+        k = first + tl.arange(0, SLAB)
+        at = matrices + 2 * number * (WIDTH * WIDTH) + k[:, None] * WIDTH + n
+        slab = tl.load(at)
+        columns = tl.broadcast_to(k[None, :], [x.shape[0], SLAB])
+        high_part = tl.gather(high, columns, axis=1)
+        product = tl.dot(high_part, slab, acc=product)
+        if PRODUCTS == 3:
+            product = tl.dot(tl.gather(low, columns, axis=1), slab, acc=product)
+            product = tl.dot(high_part, tl.load(at + WIDTH * WIDTH), acc=product)
+    return product
+
+
+@triton.jit
+def layer(
+    x, matrices, scales, number, OUT: tl.constexpr, WIDTH: tl.constexpr, PRODUCTS: tl.constexpr
+):
+    """Return x @ matrix [BEADS, OUT] in float32, of x [BEADS, CHANNELS or WIDTH] of any size."""
+    up, down = power_of_two(tl.max(tl.abs(x), axis=1))
+    x = x * down[:, None]
+    if WIDTH <= WHOLE:
+        product = whole_product(x, matrices, number, WIDTH, PRODUCTS)
+    else:
+        product = slab_product(x, matrices, number, OUT, WIDTH, PRODUCTS)
+    scale = tl.load(scales + number * WIDTH + tl.arange(0, OUT))
     return product * (up[:, None] * scale[None, :])
 
 
@@ -82,8 +127,8 @@ def beads_of(
 
 @triton.jit
 def gathered(
-    row_sums,  # [row blocks, splits, ROWS, WIDTH]
-    column_sums,  # [row blocks * most_tiles, ROWS, WIDTH]
+    row_sums,  # [row blocks, splits, ROWS, CHANNELS]
+    column_sums,  # [row blocks * most_tiles, ROWS, CHANNELS]
     incoming_count,
     incoming,  # [row blocks, candidates]
     first_tile,  # that column sums begin with
@@ -93,13 +138,13 @@ def gathered(
     candidates,
     splits,
     ROWS: tl.constexpr,
-    WIDTH: tl.constexpr,
+    CHANNELS: tl.constexpr,
 ):
-    """Return the sum of all partial sums of some beads [BEADS, WIDTH], in a fixed order."""
-    w = tl.arange(0, WIDTH)[None, :]
-    total = tl.zeros([row.shape[0], WIDTH], tl.float32)
+    """Return the sum of all partial sums of some beads [BEADS, CHANNELS], in a fixed order."""
+    w = tl.arange(0, CHANNELS)[None, :]
+    total = tl.zeros([row.shape[0], CHANNELS], tl.float32)
     for split in range(0, splits):
-        at = ((row.to(tl.int64) * splits + split) * ROWS + own) * WIDTH
+        at = ((row.to(tl.int64) * splits + split) * ROWS + own) * CHANNELS
         total += tl.load(row_sums + at[:, None] + w, mask=inside[:, None], other=0.0)
     tiles = tl.load(incoming_count + row, mask=inside, other=0)  # [BEADS]
     line = row.to(tl.int64) * candidates
@@ -108,7 +153,7 @@ def gathered(
         for one in tl.static_range(STEPS):
             there = several + one < tiles
             tile = tl.load(incoming + line + several + one, mask=there, other=0)
-            at = ((tile - first_tile).to(tl.int64) * ROWS + own) * WIDTH
+            at = ((tile - first_tile).to(tl.int64) * ROWS + own) * CHANNELS
             part = tl.load(column_sums + at[:, None] + w, mask=there[:, None], other=0.0)
             total += part.to(tl.float32)
     return total
@@ -125,14 +170,14 @@ def hidden_of(
     PRODUCTS: tl.constexpr,
 ):
     """Return u = tanh(B m + b), the hidden layer of an update."""
-    u = layer(messages, matrices, scales, 6 * block, WIDTH, PRODUCTS)
+    u = layer(messages, matrices, scales, 6 * block, WIDTH, WIDTH, PRODUCTS)
     return tanh(u + row_of(biases, 2 * block, WIDTH))
 
 
 @triton.jit
 def update_of(u, matrices, scales, biases, block, WIDTH: tl.constexpr, PRODUCTS: tl.constexpr):
     """Return D u + d, what an update adds to x."""
-    y = layer(u, matrices, scales, 6 * block + 1, WIDTH, PRODUCTS)
+    y = layer(u, matrices, scales, 6 * block + 1, WIDTH, WIDTH, PRODUCTS)
     return y + row_of(biases, 2 * block + 1, WIDTH)
 
 
@@ -142,7 +187,7 @@ def forward_kernel(
     column_sums,
     x_in,  # [beads, WIDTH]
     x_out,
-    h_out,  # [beads, WIDTH], features of the next block
+    h_out,  # [beads, CHANNELS], features of the next block
     u_out,  # [beads, WIDTH], float32 or float16
     matrices,
     scales,
@@ -157,6 +202,7 @@ def forward_kernel(
     candidates,
     splits,
     ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
     WIDTH: tl.constexpr,
     BEADS: tl.constexpr,
     PRODUCTS: tl.constexpr,
@@ -178,17 +224,18 @@ def forward_kernel(
         candidates,
         splits,
         ROWS,
-        WIDTH,
+        CHANNELS,
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
+    at_channels = bead.to(tl.int64)[:, None] * CHANNELS + tl.arange(0, CHANNELS)[None, :]
     keep = inside[:, None]
     u = hidden_of(messages, matrices, scales, biases, block, WIDTH, PRODUCTS)
     tl.store(u_out + at, u.to(u_out.dtype.element_ty), mask=keep)  # for the backward
     y = update_of(u, matrices, scales, biases, block, WIDTH, PRODUCTS)
     x = tl.load(x_in + at, mask=keep, other=0.0) + y
     tl.store(x_out + at, x, mask=keep)
-    h = layer(x, matrices, scales, 6 * block + 8, WIDTH, PRODUCTS)  # A of the next block
-    tl.store(h_out + at, h, mask=keep)
+    h = layer(x, matrices, scales, 6 * block + 8, CHANNELS, WIDTH, PRODUCTS)  # A of the next block
+    tl.store(h_out + at_channels, h, mask=keep)
 
 
 @triton.jit
@@ -198,7 +245,7 @@ def turn_kernel(
     x_in,
     energy_out,  # [beads]
     g_x_out,  # [beads, WIDTH], dE/dx after the last block
-    g_m_out,  # [beads, WIDTH], dE/dm of the last block
+    g_m_out,  # [beads, CHANNELS], dE/dm of the last block
     matrices,
     scales,
     biases,
@@ -212,6 +259,7 @@ def turn_kernel(
     candidates,
     splits,
     ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
     WIDTH: tl.constexpr,
     BEADS: tl.constexpr,
     PRODUCTS: tl.constexpr,
@@ -236,19 +284,20 @@ def turn_kernel(
         candidates,
         splits,
         ROWS,
-        WIDTH,
+        CHANNELS,
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
+    at_channels = bead.to(tl.int64)[:, None] * CHANNELS + tl.arange(0, CHANNELS)[None, :]
     keep = inside[:, None]
     u = hidden_of(messages, matrices, scales, biases, block, WIDTH, PRODUCTS)
     y = update_of(u, matrices, scales, biases, block, WIDTH, PRODUCTS)
     x = tl.load(x_in + at, mask=keep, other=0.0) + y
     first = 6 * block + 6
-    e1 = layer(x, matrices, scales, first, WIDTH, PRODUCTS)
+    e1 = layer(x, matrices, scales, first, WIDTH, WIDTH, PRODUCTS)
     e1 = tanh(e1 + row_of(biases, 2 * block + 2, WIDTH))
     e2 = e1
     if LAYERS == 2:
-        e2 = layer(e1, matrices, scales, first + 1, WIDTH, PRODUCTS)
+        e2 = layer(e1, matrices, scales, first + 1, WIDTH, WIDTH, PRODUCTS)
         e2 = tanh(e2 + row_of(biases, 2 * block + 3, WIDTH))
     last = row_of(biases, 2 * block + 2 + LAYERS, WIDTH)
     energy = tl.sum(e2 * last, axis=1)
@@ -256,14 +305,14 @@ def turn_kernel(
         energy += tl.load(biases + (2 * block + 3 + LAYERS) * WIDTH)
     tl.store(energy_out + bead, energy, mask=inside)
     if LAYERS == 2:
-        g = layer(last * (1.0 - e2 * e2), matrices, scales, first + 3, WIDTH, PRODUCTS)
+        g = layer(last * (1.0 - e2 * e2), matrices, scales, first + 3, WIDTH, WIDTH, PRODUCTS)
     else:
         g = last
-    g_x = layer(g * (1.0 - e1 * e1), matrices, scales, first + LAYERS, WIDTH, PRODUCTS)
+    g_x = layer(g * (1.0 - e1 * e1), matrices, scales, first + LAYERS, WIDTH, WIDTH, PRODUCTS)
     tl.store(g_x_out + at, g_x, mask=keep)
-    g_u = layer(g_x, matrices, scales, 6 * block + 4, WIDTH, PRODUCTS) * (1.0 - u * u)
-    g_m = layer(g_u, matrices, scales, 6 * block + 3, WIDTH, PRODUCTS)
-    tl.store(g_m_out + at, g_m, mask=keep)
+    g_u = layer(g_x, matrices, scales, 6 * block + 4, WIDTH, WIDTH, PRODUCTS) * (1.0 - u * u)
+    g_m = layer(g_u, matrices, scales, 6 * block + 3, CHANNELS, WIDTH, PRODUCTS)
+    tl.store(g_m_out + at_channels, g_m, mask=keep)
 
 
 @triton.jit
@@ -271,8 +320,8 @@ def backward_kernel(
     row_sums,  # of dE/dh of the next block
     column_sums,
     g_x_at,  # [beads, WIDTH], dE/dx: read, and written for the block before
-    g_m_out,
-    u_in,
+    g_m_out,  # [beads, CHANNELS]
+    u_in,  # [beads, WIDTH]
     matrices,
     scales,
     first_bead,
@@ -285,6 +334,7 @@ def backward_kernel(
     candidates,
     splits,
     ROWS: tl.constexpr,
+    CHANNELS: tl.constexpr,
     WIDTH: tl.constexpr,
     BEADS: tl.constexpr,
     PRODUCTS: tl.constexpr,
@@ -306,15 +356,16 @@ def backward_kernel(
         candidates,
         splits,
         ROWS,
-        WIDTH,
+        CHANNELS,
     )
     at = bead.to(tl.int64)[:, None] * WIDTH + tl.arange(0, WIDTH)[None, :]
+    at_channels = bead.to(tl.int64)[:, None] * CHANNELS + tl.arange(0, CHANNELS)[None, :]
     keep = inside[:, None]
     # The matrix is A of the next block.
-    g_x = layer(g_h, matrices, scales, 6 * block + 11, WIDTH, PRODUCTS)
+    g_x = layer(g_h, matrices, scales, 6 * block + 11, WIDTH, WIDTH, PRODUCTS)
     g_x += tl.load(g_x_at + at, mask=keep, other=0.0)
     tl.store(g_x_at + at, g_x, mask=keep)
     u = tl.load(u_in + at, mask=keep, other=0.0).to(tl.float32)
-    g_u = layer(g_x, matrices, scales, 6 * block + 4, WIDTH, PRODUCTS) * (1.0 - u * u)
-    g_m = layer(g_u, matrices, scales, 6 * block + 3, WIDTH, PRODUCTS)
-    tl.store(g_m_out + at, g_m, mask=keep)
+    g_u = layer(g_x, matrices, scales, 6 * block + 4, WIDTH, WIDTH, PRODUCTS) * (1.0 - u * u)
+    g_m = layer(g_u, matrices, scales, 6 * block + 3, CHANNELS, WIDTH, PRODUCTS)
+    tl.store(g_m_out + at_channels, g_m, mask=keep)

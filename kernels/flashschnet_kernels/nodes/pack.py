@@ -16,8 +16,11 @@ PER_BLOCK = 6
 """Matrices of a block: of the update B and D, of to_channels A, then the three for the backward."""
 NARROWEST = 32
 """Width of a slice of channels of the filters."""
-WIDEST = 128
-"""Width whose matrices fit on the chip, 32 KB in 16 bit."""
+WHOLE = 128
+"""Width whose matrices are read whole, 32 KB in 16 bit. One that fits has messages of that width;
+in a wider network messages have a width of their own, as sums over neighbours are what costs."""
+WIDEST = 256
+"""Width whose rows, 16 of them, fit in the registers of a program."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +37,12 @@ class PackedNodes:
         scales: [6 blocks + 2 layers, width] float32.
         biases: [2 blocks + layers + 2, width] float32: b and d of every block, o1, o2, last layer,
             and the bias of that in the first column, which is left out where there is none.
-        first_features: [types, width] float32, A_0 embedding: h of the first block, by bead type.
+        first_features: [types, message_width] float32, A_0 embedding: h of the first block, by
+            bead type.
         embedding: [types, width] float32.
         blocks: interaction blocks.
+        message_width: that messages, and the features that are summed, are padded to: the first
+            so many rows or columns of the matrices A and B are theirs.
         channels: width of the messages before padding.
         hidden: width of the beads before padding.
         layers: hidden layers of the output network, 1 or 2.
@@ -49,6 +55,7 @@ class PackedNodes:
     first_features: Tensor
     embedding: Tensor
     blocks: int
+    message_width: int
     channels: int
     hidden: int
     layers: int
@@ -56,7 +63,7 @@ class PackedNodes:
 
     @property
     def width(self) -> int:
-        """Width that everything is padded to."""
+        """Width that matrices and all but messages are padded to."""
         return self.matrices.shape[-1]
 
 
@@ -83,27 +90,35 @@ def pack_nodes(weights: NodeWeights) -> PackedNodes:
     if weights.energy_bias is not None:
         biases.append(weights.energy_bias)
     widest = max(max(m.shape) for m in matrices)
-    width = max(NARROWEST, 1 << (widest - 1).bit_length())
+    width = _power_of_two(widest)
     if width > WIDEST:
         raise ValueError(
             f"nodes=triton takes layers of up to {WIDEST} numbers, not {widest}; use "
             "nodes=reference, or the plan flash-float32"
         )
     halves, scales = zip(*(_halves(_padded(m, width, width)) for m in matrices), strict=True)
+    channels = weights.blocks[0].to_channels.shape[0]
+    message_width = width if width <= WHOLE else _power_of_two(channels)
     embedding = weights.embedding.float()
     h0 = (weights.embedding.double() @ weights.blocks[0].to_channels.double().T).float()
     return PackedNodes(
         matrices=torch.stack(halves).contiguous(),
         scales=torch.stack(scales).contiguous(),
         biases=torch.stack([_padded(b[None].float(), 1, width)[0] for b in biases]).contiguous(),
-        first_features=_padded(h0, len(h0), width).contiguous(),
+        first_features=_padded(h0, len(h0), message_width).contiguous(),
         embedding=_padded(embedding, len(h0), width).contiguous(),
         blocks=len(weights.blocks),
-        channels=weights.blocks[0].to_channels.shape[0],
+        message_width=message_width,
+        channels=channels,
         hidden=embedding.shape[1],
         layers=len(hidden_layers),
         energy_bias=weights.energy_bias is not None,
     )
+
+
+def _power_of_two(width: int) -> int:
+    """Return the width, at least `NARROWEST`, that another is padded to."""
+    return max(NARROWEST, 1 << (width - 1).bit_length())
 
 
 def _halves(matrix: Tensor) -> tuple[Tensor, Tensor]:
