@@ -319,6 +319,11 @@ class Trajectory:
         return self._read("restrained")
 
     @property
+    def knows_restrained(self) -> bool:
+        """Whether there is `restrained`: not where an older version ran restrained replicas."""
+        return store_format.restrained_columns(self._group) is not None
+
+    @property
     def _restrained_columns(self) -> int:
         columns = store_format.restrained_columns(self._group)
         if columns is None:
