@@ -17,7 +17,7 @@ from flashschnet_lab.simulation.store import open_trajectory
 COMMANDS = {
     *("simulate", "proteins", "doctor", "export", "lab"),
     *("distil", "validate", "compile", "bench", "fetch", "temper", "analyse"),
-    *("import", "export-model"),
+    *("import", "export-model", "umbrella"),
 }
 SHORT = ["--device", "cpu", "--replicas", "2", "--steps", "10", "--save-every", "5"]
 
