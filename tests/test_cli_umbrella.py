@@ -11,20 +11,14 @@ pytest.importorskip("pymbar", reason="pymbar is not installed")
 
 from flashschnet_lab.analysis.named_coordinates import coordinate_named
 from flashschnet_lab.analysis.umbrella_run import read_umbrella
-from flashschnet_lab.cli import main
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_system
 from flashschnet_lab.simulation.store import open_trajectory
 from flashschnet_lab.umbrella_command import ends, spring_for, usual_count
 from flashschnet_lab.units import thermal_energy
+from tests.command_line import run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as exit_:
-        main([str(a) for a in arguments])
-    return exit_.value.code or 0
 
 
 @pytest.fixture(autouse=True)
