@@ -249,6 +249,13 @@ def _conclude(receipt: dict, folder: Path, bins: int, console: Console) -> None:
         console.print(f"profile: [bold]{profile}[/bold] and {PICTURE}", highlight=False)
         error = found.profile.error[np.isfinite(found.profile.error)]
         console.print(f"         largest error {error.max():.2g} kcal/mol", highlight=False)
+    if found.astray:
+        named = ", ".join(map(str, found.astray))
+        console.print(
+            f"[bold]windows {named} are far from their centres[/bold]: pull for longer "
+            "(--pull-ps), or by stronger springs (--strength), in a new run",
+            highlight=False,
+        )
     if not found.weak:
         return
     weak = found.gaps or found.weak

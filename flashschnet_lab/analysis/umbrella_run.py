@@ -62,6 +62,13 @@ class UmbrellaRun:
         """The windows that share nothing with the next."""
         return np.flatnonzero(self.shared == 0.0).tolist()
 
+    @property
+    def astray(self) -> list[int]:
+        """The windows whose mean lies more than two windows from their centre."""
+        centres = self.windows.centres.numpy()
+        off = np.abs([values.mean() for values in self.samples] - centres)
+        return np.flatnonzero(off > 2.0 * np.diff(centres).max()).tolist()
+
     def tell(self, window: int) -> str:
         """Say how little a window shares with the next, and which these are."""
         unit = "" if self.windows.coordinate.unit == "1" else f" {self.windows.coordinate.unit}"

@@ -77,6 +77,11 @@ def test_windows_apart_are_told(tmp_path: Path) -> None:
     assert words == ["no profile: neighbouring windows share nothing"]
 
 
+def test_windows_that_slid_away_are_told(tmp_path: Path) -> None:
+    found = drawn(tmp_path / "soft.zarr", [1.0, 3.0, 5.0, 7.0, 9.0, 11.0], 0.05)
+    assert found.astray == [0, 5]  # their means are (CURVE LOWEST + k c) / (CURVE + k)
+
+
 def test_what_has_no_profile(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="in no windows"):
         drawn(tmp_path / "one.zarr", [5.0, 5.0], 1.0)
