@@ -8,6 +8,7 @@ from typing import Annotated, Optional
 
 import typer
 
+from flashschnet_lab import cli_options as options
 from flashschnet_lab.cli_analyse import analyse
 from flashschnet_lab.cli_bench import bench
 from flashschnet_lab.cli_choices import (
@@ -22,6 +23,7 @@ from flashschnet_lab.cli_choices import (
 from flashschnet_lab.cli_fetch import fetch
 from flashschnet_lab.cli_models import export_model, import_
 from flashschnet_lab.cli_temper import temper
+from flashschnet_lab.cli_umbrella import umbrella
 from flashschnet_lab.errors import UserError
 
 app = typer.Typer(
@@ -34,27 +36,14 @@ app = typer.Typer(
 
 @app.command()
 def simulate(
-    protein: Annotated[
-        str, typer.Option(help="Protein that comes with the package; `flashschnet proteins`.")
-    ] = "chignolin",
-    pdb: Annotated[Optional[Path], typer.Option(help="PDB or mmCIF file to simulate.")] = None,  # noqa: UP045
-    sequence: Annotated[
-        Optional[str], typer.Option(help="One-letter sequence to build and simulate.")  # noqa: UP045
-    ] = None,
+    protein: options.Protein = "chignolin",
+    pdb: options.Pdb = None,
+    sequence: options.Sequence = None,
     shape: Annotated[Shape, typer.Option(help="Shape of the chain of --sequence.")] = (
         Shape.extended
     ),
-    model: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(
-            help="Model folder, or hf:user/repo on the Hugging Face Hub. Default: the trained one, "
-            "else a structure-based one."
-        ),
-    ] = None,
-    mapping: Annotated[
-        Optional[Mapping],  # noqa: UP045
-        typer.Option(help="Beads of --pdb and --sequence. Default: the model's, else five_bead."),
-    ] = None,
+    model: options.Model = None,
+    mapping: options.Mapping = None,
     rename: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(help="Treat a residue as another, LRT=LYS; may be repeated."),
@@ -62,11 +51,19 @@ def simulate(
     drop_incomplete: Annotated[
         bool, typer.Option("--drop-incomplete", help="Leave out residues that lack an atom.")
     ] = False,
+    restrain: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            help="Hold a coordinate by a spring, NAME=CENTRE:STRENGTH: end_to_end=20:1 (angstrom, "
+            "kcal/mol per square of it), or NAME=CENTRE:STRENGTH:SLACK, free within SLACK. Names: "
+            "end_to_end, rg, rmsd, q, or beads, 3-17. May be repeated."
+        ),
+    ] = None,
     replicas: Annotated[int, typer.Option(help="Copies that move independently.", min=1)] = 4,
     steps: Annotated[int, typer.Option(help="Time steps.", min=1)] = 1000,
-    temperature: Annotated[float, typer.Option(help="Kelvin.")] = 300.0,
-    timestep: Annotated[float, typer.Option(help="Femtoseconds.")] = 4.0,
-    friction: Annotated[float, typer.Option(help="Per picosecond.")] = 1.0,
+    temperature: options.Temperature = 300.0,
+    timestep: options.Timestep = 4.0,
+    friction: options.Friction = 1.0,
     integrator: Annotated[Integrator, typer.Option(help="How to move.")] = Integrator.langevin,
     seed: Annotated[int, typer.Option(help="Key of the random streams.", min=0)] = 1,
     dtype: Annotated[Dtype, typer.Option(help="Precision of the state.")] = Dtype.float32,
@@ -80,24 +77,17 @@ def simulate(
             "of its run."
         ),
     ] = None,
-    device: Annotated[
-        Optional[str], typer.Option(help="cpu or cuda. Default: the GPU if there is one.")  # noqa: UP045
-    ] = None,
+    device: options.Device = None,
     deterministic: Annotated[
         bool, typer.Option(help="Repeat to the bit on a GPU too, at some cost in speed.")
     ] = True,
     minimise: Annotated[
         bool, typer.Option("--minimise", help="Remove clashes before the first step.")
     ] = False,
-    keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="When a replica fails, go on with the others.")
-    ] = False,
-    save_every: Annotated[int, typer.Option(help="Steps between stored frames.", min=1)] = 20,
-    quantise: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(help="Store positions at this resolution in angstrom, 0.001 say."),
-    ] = None,
-    out: Annotated[Optional[Path], typer.Option(help="Run folder to make.")] = None,  # noqa: UP045
+    keep_going: options.KeepGoing = False,
+    save_every: options.SaveEvery = 20,
+    quantise: options.Quantise = None,
+    out: options.Out = None,
     restart: Annotated[
         Optional[Path], typer.Option(help="Run folder to go on in, for --steps more.")  # noqa: UP045
     ] = None,
@@ -107,10 +97,10 @@ def simulate(
 
     kernel_plan = None if plan is None else plan_named(plan, device)
     if restart is not None:
+        if restrain:
+            raise UserError("a restart keeps the restraints of its run; leave --restrain out")
         run_command(restart, steps, plan=kernel_plan, device=device)
         return
-    if pdb is not None and sequence is not None:
-        raise UserError("give either --pdb or --sequence, not both")
     simulation_command(
         protein=protein,
         pdb=pdb,
@@ -120,6 +110,7 @@ def simulate(
         mapping=None if mapping is None else mapping.value,
         rename=renames(rename or []),
         incomplete="drop" if drop_incomplete else "error",
+        restrain=restrain or [],
         replicas=replicas,
         steps=steps,
         temperature=temperature,
@@ -200,6 +191,7 @@ app.command()(fetch)
 app.command(name="import")(import_)
 app.command(name="export-model")(export_model)
 app.command()(temper)
+app.command()(umbrella)
 
 
 @app.command()
@@ -237,9 +229,7 @@ def distil(
         float, typer.Option(help="Of a native contact, kcal/mol; a large fold needs 3.", min=0.1)
     ] = 2.0,
     seed: Annotated[int, typer.Option(help="Of sampling and weights.", min=0)] = 1,
-    device: Annotated[
-        Optional[str], typer.Option(help="cpu or cuda. Default: the GPU if there is one.")  # noqa: UP045
-    ] = None,
+    device: options.Device = None,
 ) -> None:
     """Train a SchNet on the structure-based potential of a protein. An interrupted run goes on."""
     from flashschnet_lab.training.command import distil_command
@@ -257,7 +247,7 @@ def validate(
     folded: Annotated[int, typer.Option(help="Replicas that start folded.", min=0)] = 64,
     extended: Annotated[int, typer.Option(help="Replicas that start extended.", min=0)] = 64,
     time_ps: Annotated[float, typer.Option("--time", help="Picoseconds of each replica.")] = 100.0,
-    temperature: Annotated[float, typer.Option(help="Kelvin.")] = 300.0,
+    temperature: options.Temperature = 300.0,
     seed: Annotated[int, typer.Option(help="Of the random streams.", min=0)] = 1,
     teacher: Annotated[
         bool, typer.Option("--teacher", help="Measure its teacher instead, for comparison.")
@@ -265,9 +255,7 @@ def validate(
     add: Annotated[
         bool, typer.Option("--add", help="Add the replicas to those measured before, with others.")
     ] = False,
-    device: Annotated[
-        Optional[str], typer.Option(help="cpu or cuda. Default: the GPU if there is one.")  # noqa: UP045
-    ] = None,
+    device: options.Device = None,
     plan: Annotated[
         Optional[str], typer.Option(help="Kernel plan; see simulate --help.")  # noqa: UP045
     ] = None,

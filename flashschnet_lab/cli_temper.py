@@ -7,25 +7,17 @@ from typing import Annotated, Optional
 
 import typer
 
-from flashschnet_lab.cli_choices import Mapping, plan_named
+from flashschnet_lab import cli_options as options
+from flashschnet_lab.cli_choices import plan_named
 from flashschnet_lab.errors import UserError
 
 
 def temper(
-    protein: Annotated[
-        str, typer.Option(help="Protein that comes with the package; `flashschnet proteins`.")
-    ] = "chignolin",
-    pdb: Annotated[Optional[Path], typer.Option(help="PDB or mmCIF file to simulate.")] = None,  # noqa: UP045
-    sequence: Annotated[
-        Optional[str], typer.Option(help="One-letter sequence to build and simulate.")  # noqa: UP045
-    ] = None,
-    model: Annotated[
-        Optional[Path],  # noqa: UP045
-        typer.Option(help="Model folder. Default: the trained one, else a structure-based one."),
-    ] = None,
-    mapping: Annotated[Mapping, typer.Option(help="Beads of --pdb and --sequence.")] = (
-        Mapping.five_bead
-    ),
+    protein: options.Protein = "chignolin",
+    pdb: options.Pdb = None,
+    sequence: options.Sequence = None,
+    model: options.Model = None,
+    mapping: options.Mapping = None,
     temperatures: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(help="The ladder in kelvin, rising: 300,340,385."),
@@ -54,25 +46,15 @@ def temper(
     extended: Annotated[
         bool, typer.Option("--extended", help="Start from extended chains.")
     ] = False,
-    timestep: Annotated[float, typer.Option(help="Femtoseconds.")] = 4.0,
-    friction: Annotated[float, typer.Option(help="Per picosecond.")] = 1.0,
+    timestep: options.Timestep = 4.0,
+    friction: options.Friction = 1.0,
     seed: Annotated[int, typer.Option(help="Of the random streams and the trades.", min=0)] = 1,
-    plan: Annotated[
-        Optional[str],  # noqa: UP045
-        typer.Option(help="Kernel plan; see simulate --help. A restart keeps that of its run."),
-    ] = None,
-    device: Annotated[
-        Optional[str], typer.Option(help="cpu or cuda. Default: the GPU if there is one.")  # noqa: UP045
-    ] = None,
-    keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="When a replica fails, go on with the others.")
-    ] = False,
-    save_every: Annotated[int, typer.Option(help="Steps between stored frames.", min=1)] = 100,
-    quantise: Annotated[
-        Optional[float],  # noqa: UP045
-        typer.Option(help="Store positions at this resolution in angstrom, 0.001 say."),
-    ] = None,
-    out: Annotated[Optional[Path], typer.Option(help="Run folder to make.")] = None,  # noqa: UP045
+    plan: options.Plan = None,
+    device: options.Device = None,
+    keep_going: options.KeepGoing = False,
+    save_every: options.SaveEvery = 100,
+    quantise: options.Quantise = None,
+    out: options.Out = None,
     restart: Annotated[
         Optional[Path], typer.Option(help="Run folder to go on in, for --steps more.")  # noqa: UP045
     ] = None,
@@ -88,8 +70,6 @@ def temper(
     if restart is not None:
         go_on_tempering(restart, steps, plan=kernel_plan, device=device)
         return
-    if pdb is not None and sequence is not None:
-        raise UserError("give either --pdb or --sequence, not both")
     if temperatures is not None and hottest is not None:
         raise UserError("give either --temperatures or --hottest, not both")
     temper_command(
@@ -97,7 +77,7 @@ def temper(
         pdb=pdb,
         sequence=sequence,
         model=model,
-        mapping=mapping.value,
+        mapping=None if mapping is None else mapping.value,
         ladder=None if temperatures is None else ladder_of(temperatures),
         span=(lowest, 600.0 if hottest is None else hottest),
         acceptance=acceptance,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from flashschnet_lab.loading import load_sequence, load_system, trained_model
 from flashschnet_lab.proteins.library import embedded_like, embedded_names, embedded_protein
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.receipt import receipt_table
+from flashschnet_lab.simulation.restraint_text import restraint_of
 from flashschnet_lab.simulation.run import Watch, continue_run, new_folder, start_run
 from flashschnet_lab.system import System
 from flashschnet_lab.units import nanoseconds_per_day
@@ -34,6 +35,7 @@ def simulation_command(
     mapping: str | None,
     rename: dict[str, str],
     incomplete: str,
+    restrain: Sequence[str],
     replicas: int,
     steps: int,
     temperature: float,
@@ -47,11 +49,9 @@ def simulation_command(
 ) -> None:
     """Start a run into a new folder and show what came of it; arguments as the command line's."""
     console = Console()
-    if sequence is not None:
-        system = load_sequence(sequence, model, shape=shape, mapping=mapping)
-    else:
-        which = protein if pdb is None else pdb
-        system = load_system(which, model, mapping=mapping, rename=rename, incomplete=incomplete)
+    system = system_asked_for(
+        protein, pdb, sequence, model, mapping, shape=shape, rename=rename, incomplete=incomplete
+    )
     introduce(system, console)
     simulation = Simulation(
         system,
@@ -61,6 +61,7 @@ def simulation_command(
         device=device,
         report_every=min(save_every, steps),
         minimise=minimise,
+        restraints=[restraint_of(text, system, replicas) for text in restrain],
         **settings,
     )
     tell_table(simulation, console)
@@ -68,6 +69,30 @@ def simulation_command(
     with progress(console, steps) as watch:
         receipt = start_run(simulation, folder, steps, quantise=quantise, watch=watch)
     conclude(receipt, folder, console)
+
+
+def system_asked_for(
+    protein: str,
+    pdb: Path | None,
+    sequence: str | None,
+    model: Path | None,
+    mapping: str | None,
+    *,
+    shape: str = "extended",
+    rename: dict[str, str] | None = None,
+    incomplete: str = "error",
+) -> System:
+    """Return the system of --protein, --pdb or --sequence; the others as `load_system` has them.
+
+    Raises:
+        UserError: both a file and a sequence, or nothing that can be loaded.
+    """
+    if pdb is not None and sequence is not None:
+        raise UserError("give either --pdb or --sequence, not both")
+    if sequence is not None:
+        return load_sequence(sequence, model, shape=shape, mapping=mapping)
+    which = protein if pdb is None else pdb
+    return load_system(which, model, mapping=mapping, rename=rename, incomplete=incomplete)
 
 
 def run_command(folder: Path, steps: int, *, plan: KernelPlan | None, device: str | None) -> None:
@@ -192,7 +217,7 @@ def conclude(receipt: dict, folder: Path, console: Console, command: str = "simu
 
 
 @contextmanager
-def progress(console: Console, steps: int) -> Iterator[Watch]:
+def progress(console: Console, steps: int, what: str = "simulating") -> Iterator[Watch]:
     """Show a bar with ns/day and the time left; yields what to call with every frame."""
     columns = (
         TextColumn("{task.description}"),
@@ -204,7 +229,7 @@ def progress(console: Console, steps: int) -> Iterator[Watch]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("simulating", total=steps, rate="")
+        task = progress.add_task(what, total=steps, rate="")
         yield _watcher(progress, task)
 
 

@@ -10,9 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from flashschnet_kernels.plan import KernelPlan
-from flashschnet_lab.command import conclude, introduce, progress, tell_table
+from flashschnet_lab.command import (
+    conclude,
+    introduce,
+    progress,
+    system_asked_for,
+    tell_table,
+)
 from flashschnet_lab.errors import UserError
-from flashschnet_lab.loading import load_sequence, load_system
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.exchange import RECORD, Tempering
 from flashschnet_lab.simulation.exchange_record import (
@@ -39,7 +44,7 @@ def temper_command(
     pdb: Path | None,
     sequence: str | None,
     model: Path | None,
-    mapping: str,
+    mapping: str | None,
     ladder: tuple[float, ...] | None,
     span: tuple[float, float],
     acceptance: float,
@@ -61,10 +66,7 @@ def temper_command(
     made, and `ladder` one that is given.
     """
     console = Console()
-    if sequence is not None:
-        system = load_sequence(sequence, model, mapping=mapping)
-    else:
-        system = load_system(protein if pdb is None else pdb, model, mapping=mapping)
+    system = system_asked_for(protein, pdb, sequence, model, mapping)
     introduce(system, console)
     common: dict[str, Any] = {
         "positions": extended_start(system) if extended else None,

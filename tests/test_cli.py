@@ -7,25 +7,20 @@ import json
 import pytest
 import typer
 
-from flashschnet_lab.cli import app, main
+from flashschnet_lab.cli import app
 from flashschnet_lab.loading import default_prior
 from flashschnet_lab.proteins.builder import build_chain
 from flashschnet_lab.proteins.library import embedded_protein
 from flashschnet_lab.proteins.mdtraj_io import write_pdb
 from flashschnet_lab.simulation.store import open_trajectory
+from tests.command_line import run
 
 COMMANDS = {
     *("simulate", "proteins", "doctor", "export", "lab"),
     *("distil", "validate", "compile", "bench", "fetch", "temper", "analyse"),
-    *("import", "export-model"),
+    *("import", "export-model", "umbrella"),
 }
 SHORT = ["--device", "cpu", "--replicas", "2", "--steps", "10", "--save-every", "5"]
-
-
-def run(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as exit_:
-        main([str(a) for a in arguments])
-    return exit_.value.code or 0
 
 
 @pytest.fixture(autouse=True)

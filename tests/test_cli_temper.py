@@ -5,20 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flashschnet_lab.cli import main
 from flashschnet_lab.proteins.library import embedded_protein
 from flashschnet_lab.proteins.mdtraj_io import write_pdb
 from flashschnet_lab.simulation.exchange import RECORD
 from flashschnet_lab.simulation.exchange_record import read_exchanges
 from flashschnet_lab.simulation.tempered import open_tempered
+from tests.command_line import run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as exit_:
-        main([str(a) for a in arguments])
-    return exit_.value.code or 0
 
 
 @pytest.fixture(autouse=True)

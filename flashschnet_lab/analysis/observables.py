@@ -31,6 +31,7 @@ from flashschnet_lab.analysis.structure import (
     radius_of_gyration,
     rmsd,
 )
+from flashschnet_lab.analysis.unrestrained import Held, held_of
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.simulation.exchange_record import Exchanges
 
@@ -142,6 +143,7 @@ class Observations:
         energies: [frames, columns] potential energy, kcal/mol.
         exchanges: the record of parallel tempering, or None.
         columns: what each column is, "replica 0" or "300 K".
+        held: the restraints of the columns and what they held, or None without any.
     """
 
     name: str
@@ -153,6 +155,7 @@ class Observations:
     energies: np.ndarray
     exchanges: Exchanges | None
     columns: tuple[str, ...]
+    held: Held | None = None
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Return the values of an observable, [frames, columns].
@@ -186,14 +189,20 @@ class Observations:
     def weights(self, temperature: float) -> np.ndarray:
         """Return what each conformation counts at a temperature, [frames, columns].
 
-        With one temperature all count alike; with several, those of the others help (MBAR).
+        With one temperature all count alike, or what they count without their restraints; with
+        several, those of the others help (MBAR).
 
         Raises:
-            UserError: temperatures that are unknown, or overlap too little.
+            UserError: temperatures that are unknown, or overlap too little; windows of restraints
+                likewise.
         """
         if len(self.ladder) == 0:
             raise UserError("the trajectory does not say at which temperature it was made")
         there = np.isfinite(self.energies) & np.isfinite(self.temperatures)
+        if self.held is not None and len(self.ladder) > 1:
+            raise UserError("replicas have restraints and several temperatures at once")
+        if self.held is not None:
+            return self.held.weights(float(self.ladder[0]))
         if len(self.ladder) == 1:
             return there / there.sum()
         found = np.zeros(self.energies.shape)
@@ -211,7 +220,8 @@ class Observations:
         if self.exchanges is None:
             order = np.argsort(self.temperatures[0], kind="stable")
             columns = tuple(f"{self.temperatures[0, c]:g} K" for c in order)
-            return self._with_columns(lambda values: values[:, order], columns)
+            held = None if self.held is None else self.held.replicas(order.tolist())
+            return replace(self._with_columns(lambda values: values[:, order], columns), held=held)
         exchanges = self.exchanges
 
         def sort(values: np.ndarray) -> np.ndarray:
@@ -302,6 +312,7 @@ def observe(
         energies=trajectory.potential_energy[frames],
         exchanges=run.exchanges,
         columns=tuple(f"replica {number}" for number in range(trajectory.replicas)),
+        held=held_of(trajectory, frames),
     )
 
 

@@ -42,7 +42,7 @@ def tempering_weights(energies: Any, temperatures: Any, target: float) -> np.nda
     if not np.isfinite(u).all() or drawn.min() <= 0.0 or target <= 0.0:
         raise UserError("energies must be finite and temperatures above 0 K")
     reduced, counts = _reduced(u.ravel(), drawn.ravel())
-    denominator = _log_mixture(reduced, counts, solve(reduced, counts))
+    denominator = log_mixture(reduced, counts, solve(reduced, counts))
     # A common energy changes no weight, and keeps exponents small.
     log_weight = -(u.ravel() - u.min()) / (BOLTZMANN * target) - denominator
     weight = np.exp(log_weight - log_weight.max())
@@ -71,7 +71,7 @@ def solve(reduced: np.ndarray, counts: np.ndarray) -> np.ndarray:
         except (pymbar.utils.ParameterError, np.linalg.LinAlgError) as error:
             raise UserError(_NO_OVERLAP) from error
     own = np.log(counts)[:, None] + f[:, None] - reduced  # [states, frames]
-    shares = np.exp(own - _log_mixture(reduced, counts, f))
+    shares = np.exp(own - log_mixture(reduced, counts, f))
     # In each state the chances that a frame was drawn there add up to the frames that were.
     if not np.allclose(shares.sum(1), counts, rtol=CONSISTENT):
         raise UserError(_NO_OVERLAP)
@@ -111,8 +111,14 @@ def _reduced(energies: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.nd
     return (energies - energies.min())[None] / (BOLTZMANN * states[:, None]), counts
 
 
-def _log_mixture(reduced: np.ndarray, counts: np.ndarray, f: np.ndarray) -> np.ndarray:
-    """Return ln sum_k N_k exp(f_k - beta_k U) of every frame, [frames]."""
+def log_mixture(reduced: np.ndarray, counts: np.ndarray, f: np.ndarray) -> np.ndarray:
+    """Return ln sum_k N_k exp(f_k - u_k) of every frame, [frames].
+
+    Args:
+        reduced: [states, frames] beta U of every frame in every state.
+        counts: [states] frames that were drawn in each state.
+        f: [states], from `solve`.
+    """
     terms = np.log(counts)[:, None] + f[:, None] - reduced  # [states, frames]
     largest = terms.max(0)
     return largest + np.log(np.exp(terms - largest).sum(0))

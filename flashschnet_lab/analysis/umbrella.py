@@ -20,6 +20,7 @@ import torch
 
 from flashschnet_lab.analysis.landscape import Landscape
 from flashschnet_lab.analysis.reweighting import quiet_pymbar
+from flashschnet_lab.analysis.unrestrained import states
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.simulation.restraint import Restraint
 from flashschnet_lab.units import thermal_energy
@@ -58,7 +59,7 @@ def umbrella_profile(
         )
     if not np.isfinite(seen).all() or temperature <= 0.0 or bins < 2:
         raise UserError("a profile needs finite values, a temperature above 0 K and 2 bins")
-    states, state_of = _windows(restraint)
+    states, state_of = windows_of(restraint)
     by_window = np.argsort(state_of, kind="stable")  # the order in which pymbar wants the frames
     kT = thermal_energy(temperature)
     with quiet_pymbar() as pymbar:
@@ -103,7 +104,7 @@ def overlap(values: Any, restraint: Restraint) -> np.ndarray:
         restraint: likewise.
     """
     seen = np.asarray(values, dtype=np.float64)
-    states, state_of = _windows(restraint)
+    states, state_of = windows_of(restraint)
     shared = []
     for window in range(states.replicas - 1):
         pair = [seen[:, state_of == w].ravel() for w in (window, window + 1)]
@@ -113,12 +114,10 @@ def overlap(values: Any, restraint: Restraint) -> np.ndarray:
     return np.array(shared)
 
 
-def _windows(restraint: Restraint) -> tuple[Restraint, np.ndarray]:
+def windows_of(restraint: Restraint) -> tuple[Restraint, np.ndarray]:
     """Return one row per window, by rising centre, and the window of every replica [replicas]."""
-    local = restraint.to("cpu")
-    table = torch.stack([local.centres, local.strengths, local.slacks], 1).numpy()
-    _, first, state_of = np.unique(table, axis=0, return_index=True, return_inverse=True)
-    return local.rows(first.tolist()), state_of.reshape(-1)
+    first, state_of = states([restraint])
+    return restraint.to("cpu").rows(first.tolist()), state_of
 
 
 def _independent(pymbar: Any, series: np.ndarray) -> np.ndarray:

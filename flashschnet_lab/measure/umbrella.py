@@ -18,6 +18,7 @@ import numpy as np
 
 from flashschnet_lab.analysis.coordinates import end_to_end
 from flashschnet_lab.analysis.umbrella import overlap, umbrella_profile
+from flashschnet_lab.analysis.umbrella_run import profile_entry
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_system
 from flashschnet_lab.measure.recorded import plain
@@ -86,11 +87,7 @@ def measure(
         },
         "seconds": round(elapsed, 1),
         "processor_seconds": round(worked, 1),
-        "profile": {
-            "edges": plain(profile.edges[0], 3),
-            "free_energy": plain(profile.free_energy, 3),
-            "error": plain(profile.error, 3),
-        },
+        "profile": profile_entry(profile, 3),
         "device": describe_device(simulation.device)["name"],
         "versions": {**library_versions(), "pymbar": version("pymbar")},
         "made": date.today().isoformat(),

@@ -130,7 +130,8 @@ def gather(
             compared = observe(
                 other, names, native=run.native, skip_ps=skip_ps, every=every, watch=watch
             )
-        if max(len(table.ladder), len(compared.ladder)) > 1:
+        held = table.held is not None or compared.held is not None
+        if held or max(len(table.ladder), len(compared.ladder)) > 1:
             compared_at = temperature
         distances = compare(table, compared, compared_at)
     return Material(
@@ -179,13 +180,20 @@ def _weights(table: Observations, remarks: list[str]) -> tuple[float, np.ndarray
         return float("nan"), everything
     temperature = float(table.ladder[0])
     try:
-        return temperature, table.weights(temperature)
+        weights = table.weights(temperature)
     except UserError as error:
         remarks.append(
-            f"Frames of other temperatures could not be weighted ({error}); means and surfaces "
-            f"count those made at {temperature:g} K alone."
+            f"Frames of other temperatures or under restraints could not be weighted ({error}); "
+            f"means and surfaces count those made at {temperature:g} K, as they are."
         )
         return temperature, everything * table.at(temperature)
+    if table.held is not None:
+        held = " and ".join(r.coordinate.name for r in table.held.restraints)
+        remarks.append(
+            f"The replicas were held by restraints ({held}). Means and free energies count what "
+            "they would without; contacts, helices, folding and slow modes are of the held ones."
+        )
+    return temperature, weights
 
 
 def _slow(

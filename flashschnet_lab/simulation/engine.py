@@ -30,7 +30,12 @@ from flashschnet_lab.simulation.integrators import INTEGRATORS
 from flashschnet_lab.simulation.minimise import minimise
 from flashschnet_lab.simulation.noise import NoiseBlocks
 from flashschnet_lab.simulation.reporters import Frame, Reporter
-from flashschnet_lab.simulation.restraint import Restraint, check_restraints, restraint_energy
+from flashschnet_lab.simulation.restraint import (
+    Restraint,
+    check_restraints,
+    held_by,
+    restraint_energy,
+)
 from flashschnet_lab.simulation.room import make_room, watched
 from flashschnet_lab.simulation.settings import DTYPES, Settings, move_limit, per_replica
 from flashschnet_lab.simulation.state import Dynamics, State, inverse_masses, kinetic_energy
@@ -189,6 +194,9 @@ class Simulation:
         check_restraints(restraints, self.replicas, self.system.protein.beads)
         return tuple(restraint.to(self.device) for restraint in restraints)
 
+    def _held(self, state: State) -> dict[str, Tensor]:
+        return held_by(self._restraints, state.positions)
+
     def _bias(self) -> Callable[[Tensor], Tensor] | None:
         return partial(restraint_energy, self._restraints) if self._restraints else None
 
@@ -266,7 +274,7 @@ class Simulation:
 
     def frame(self) -> Frame:
         """Return the present frame as numpy arrays on the host."""
-        return make_frame(self.state, self.time_ps)
+        return make_frame(self.state, self.time_ps, self._held(self.state))
 
     def energies(self) -> dict[str, np.ndarray]:
         """Return potential and kinetic energy in kcal/mol and temperature in K, each [replicas].
@@ -353,7 +361,9 @@ class Simulation:
                 pause = min(last, self._next_pause(launched.step))
                 advance = partial(self._advanced, pause)
                 launched, short = watched(self.force_field, launched, advance)
-                waiting.append(self._copies.start(launched, self._is_due(launched.step), short))
+                due = self._is_due(launched.step)
+                held = self._held(launched) if due else {}
+                waiting.append(self._copies.start(launched, due, short, held))
             if not waiting:
                 return
             arrived = waiting.popleft()
@@ -386,7 +396,7 @@ class Simulation:
         if failed and not (self.settings.keep_going and len(failed) < self.replicas):
             raise SimulationStopped(describe(failed, self.settings.timestep_fs))
         if arrived.due:
-            self._report(make_frame(on_host, self.time_ps))
+            self._report(make_frame(on_host, self.time_ps, arrived.held))
 
     def _advanced(self, step: int, state: State) -> State:
         """Return the state at a step, from an earlier one; on a GPU it may still be on its way."""

@@ -7,7 +7,9 @@ at after some steps comes with it: the guards, and whether lists of neighbours h
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -19,10 +21,17 @@ from flashschnet_lab.units import BOLTZMANN
 
 ALWAYS = ("failed_step", "failed_bead")
 OF_FRAMES = ("positions", "energy", "kinetic")
+NOTHING: Mapping[str, Tensor] = MappingProxyType({})
 
 
-def make_frame(state: State, time_ps: float) -> Frame:
-    """Return the frame of a state; it waits for the device if the state is there."""
+def make_frame(state: State, time_ps: float, held: Mapping[str, Tensor] = NOTHING) -> Frame:
+    """Return the frame of a state; it waits for the device if the state is there.
+
+    Args:
+        state: on the host or a device.
+        time_ps: of the state.
+        held: what restraints hold, see `restraint.held_by`.
+    """
     kinetic = state.kinetic.cpu().numpy().copy()
     degrees = 3 * state.positions.shape[1]
     return Frame(
@@ -32,6 +41,7 @@ def make_frame(state: State, time_ps: float) -> Frame:
         potential_energy=state.energy.cpu().numpy().copy(),
         kinetic_energy=kinetic,
         temperature=2.0 * kinetic / (degrees * BOLTZMANN),
+        **{name: tensor.cpu().numpy().copy() for name, tensor in held.items()},
     )
 
 
@@ -45,6 +55,7 @@ class HostCopy:
         copied: name to tensor on the host, valid once `done`.
         done: recorded after the copy; None where nothing had to be copied.
         short: [1] of `shortage` of the steps before, valid once `done`; None where none can be.
+        held: what restraints hold in a frame that is due, valid once `done`.
     """
 
     state: State
@@ -52,6 +63,7 @@ class HostCopy:
     copied: dict[str, Tensor]
     done: torch.cuda.Event | None
     short: Tensor | None = None
+    held: Mapping[str, Tensor] = field(default_factory=dict)
 
     def wait(self) -> State:
         """Return the state with the copied fields on the host, when they are there."""
@@ -73,24 +85,34 @@ class HostCopies:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._buffers: tuple[dict[str, Tensor], dict[str, Tensor]] = ({}, {})
 
-    def start(self, state: State, due: bool, short: Tensor | None = None) -> HostCopy:
-        """Start a copy of a state and the shortage of its steps; the device goes on meanwhile."""
+    def start(
+        self,
+        state: State,
+        due: bool,
+        short: Tensor | None = None,
+        held: Mapping[str, Tensor] = NOTHING,
+    ) -> HostCopy:
+        """Start a copy of a state, the shortage of its steps, and what its restraints hold.
+
+        The device goes on meanwhile.
+        """
         if self._stream is None:
-            return HostCopy(state, due, {}, None, short)
+            return HostCopy(state, due, {}, None, short, held)
         self._buffers = self._buffers[::-1]
         buffers = self._buffers[0]
         names = (*ALWAYS, *OF_FRAMES) if due else ALWAYS
-        tensors = {name: getattr(state, name) for name in names}
+        tensors = {**{name: getattr(state, name) for name in names}, **held}
         if short is not None:
             tensors["short"] = short
         self._stream.wait_stream(torch.cuda.current_stream(self._stream.device))
         copied = {}
         with torch.cuda.stream(self._stream):
             for name, tensor in tensors.items():
-                if name not in buffers:
+                if name not in buffers or buffers[name].shape != tensor.shape:
                     buffers[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
                 copied[name] = buffers[name].copy_(tensor, non_blocking=True)
                 tensor.record_stream(self._stream)
             done = torch.cuda.Event()
             done.record(self._stream)
-        return HostCopy(state, due, copied, done, copied.pop("short", None))
+        on_host = {name: copied.pop(name) for name in held}
+        return HostCopy(state, due, copied, done, copied.pop("short", None), on_host)

@@ -19,6 +19,10 @@ class Frame:
         potential_energy: [replicas] float64 in kcal/mol.
         kinetic_energy: [replicas] float64 in kcal/mol.
         temperature: [replicas] float64, kinetic temperature in kelvin.
+        restraint_energy: [replicas] float64 in kcal/mol, no part of the potential energy; None
+            without restraints.
+        restrained: [replicas, restraints] float64, the value of every restrained coordinate in its
+            unit; None likewise.
     """
 
     step: int
@@ -27,6 +31,8 @@ class Frame:
     potential_energy: np.ndarray
     kinetic_energy: np.ndarray
     temperature: np.ndarray
+    restraint_energy: np.ndarray | None = None
+    restrained: np.ndarray | None = None
 
 
 Reporter = Callable[[Frame], None]

@@ -177,6 +177,22 @@ def restraint_energy(restraints: Sequence[Restraint], positions: Tensor) -> Tens
     return total
 
 
+def held_by(restraints: Sequence[Restraint], positions: Tensor) -> dict[str, Tensor]:
+    """Return what a frame tells of its restraints, by the names that `Frame` has; {} without any.
+
+    Args:
+        restraints: of all these replicas.
+        positions: [replicas, beads, 3], angstrom.
+    """
+    if not restraints:
+        return {}
+    with torch.no_grad():
+        values = [restraint.coordinate(positions) for restraint in restraints]
+        energies = [r.energy_of(v) for r, v in zip(restraints, values, strict=True)]
+        total = torch.stack(energies).sum(0)
+    return {"restraint_energy": total, "restrained": torch.stack(values, 1)}
+
+
 def restraint_forces(restraints: Sequence[Restraint], positions: Tensor) -> Tensor:
     """Return their forces, shape and dtype of positions [replicas, beads, 3], kcal/mol/A."""
     if not restraints:

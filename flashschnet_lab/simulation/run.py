@@ -106,6 +106,7 @@ def start_run(
             "tempered": isinstance(mover, Tempering),
             "restraints": [restraint.to_dict() for restraint in simulation.restraints],
         },
+        restrained=tuple(restraint.coordinate.label for restraint in simulation.restraints),
     )
     _save(mover, folder)  # from here on it can always be continued
     return _drive(mover, folder, writer, steps, watch)
@@ -174,7 +175,8 @@ def _drive(
         writer.append(frame)
         times.append(frame.time_ps)
         total = frame.potential_energy + frame.kinetic_energy
-        energies.append(total + simulation.restraint_energy() if simulation.restraints else total)
+        held = frame.restraint_energy
+        energies.append(total if held is None else total + held)
         if watch is not None:
             watch(simulation, frame.step - first_step)
         if time.monotonic() - saved_at > SECONDS_BETWEEN_CHECKPOINTS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +18,8 @@ from flashschnet_lab.units import ANGSTROM_PER_NANOMETRE
 
 if TYPE_CHECKING:
     import mdtraj
+
+    from flashschnet_lab.simulation.restraint import Restraint
 
 ALL_FRAMES = ALL_REPLICAS = slice(None)
 
@@ -49,6 +51,14 @@ class Frame(Protocol):
     def temperature(self) -> np.ndarray:
         """[R], the instantaneous temperature in K."""
 
+    @property
+    def restraint_energy(self) -> np.ndarray | None:
+        """[R] in kcal/mol; None without restraints."""
+
+    @property
+    def restrained(self) -> np.ndarray | None:
+        """[R, restraints], the restrained coordinates; None likewise."""
+
 
 class TrajectoryWriter:
     """Appends frames to a trajectory store, one chunk of frames at a time.
@@ -65,9 +75,10 @@ class TrajectoryWriter:
     def __init__(self, path: Path, group: Any) -> None:
         """Continue the open store `group`, whose arrays all have the same number of frames."""
         self.path = path
-        self._arrays = {name: group[name] for name in store_format.UNITS}
+        self._arrays = {name: group[name] for name in store_format.frame_arrays(group)}
         stored = self._arrays["positions"]
         self._scale: float | None = stored.attrs.get("scale")
+        self._restraints = store_format.restrained_columns(group)
         self._buffer = {
             name: np.empty((stored.chunks[0], *array.shape[1:]), dtype=array.dtype)
             for name, array in self._arrays.items()
@@ -91,6 +102,7 @@ class TrajectoryWriter:
         quantise: float | None = None,
         frames_per_chunk: int = 64,
         attributes: Mapping[str, Any] | None = None,
+        restrained: Sequence[str] = (),
     ) -> TrajectoryWriter:
         """Start a new trajectory.
 
@@ -101,6 +113,7 @@ class TrajectoryWriter:
             quantise: None keeps float32; a resolution in angstrom (0.001 say) rounds to it.
             frames_per_chunk: frames that are written together and that a crash can cost.
             attributes: what else is worth knowing of the run; anything that JSON can hold.
+            restrained: what to call the restrained coordinates of each frame, with their units.
 
         Raises:
             UserError: `path` exists, or cannot be written.
@@ -115,14 +128,14 @@ class TrajectoryWriter:
             raise UserError(f"a resolution of {quantise:g} A is not positive; try 0.001.")
         about = {
             "format": store_format.FORMAT,
-            "format_version": store_format.FORMAT_VERSION,
+            "format_version": store_format.FORMAT_VERSION if restrained else 1,
             "package_version": _package_version(),
             "run": dict(attributes or {}),
         }
         with store_format.disk_errors(f"cannot create the trajectory {path}", "Write elsewhere."):
             group = store_format.create_group(path)
             store_format.create_frame_arrays(
-                group, replicas, protein.beads, frames_per_chunk, quantise
+                group, replicas, protein.beads, frames_per_chunk, quantise, restrained
             )
             store_format.write_protein(group, protein)
             group.attrs.update(about)
@@ -144,7 +157,7 @@ class TrajectoryWriter:
             # The chunk on the edge keeps what it holds beyond it: without the fill value there, a
             # crash while the array grows again could bring back steps of frames that are gone.
             group["step"][kept:] = store_format.NO_STEP
-            for name in reversed(store_format.UNITS):
+            for name in reversed(store_format.frame_arrays(group)):
                 group[name].resize((kept, *group[name].shape[1:]))
         return cls(path, group)
 
@@ -152,11 +165,13 @@ class TrajectoryWriter:
         """Take one frame; every `frames_per_chunk` of them are written.
 
         Raises:
-            UserError: the disk is full or failed; the message says what is safe.
+            UserError: the disk is full or failed; the message says what is safe. Or the frame has
+                other restraints than the store.
             ValueError: the frame does not come after the one before.
         """
         if frame.step <= self.last_step:
             raise ValueError(f"frame of step {frame.step} after that of step {self.last_step}")
+        self._check_restraints(frame)
         row = self.frames - self._chunk_start
         self._buffer["positions"][row] = store_format.to_stored(frame.positions, self._scale)
         self._buffer["potential_energy"][row] = frame.potential_energy
@@ -164,6 +179,9 @@ class TrajectoryWriter:
         self._buffer["temperature"][row] = frame.temperature
         self._buffer["time"][row] = frame.time_ps
         self._buffer["step"][row] = frame.step
+        if self._restraints:
+            self._buffer["restraint_energy"][row] = frame.restraint_energy
+            self._buffer["restrained"][row] = frame.restrained
         self.frames += 1
         self.last_step = frame.step
         if row + 1 == len(self._buffer["step"]):
@@ -191,6 +209,15 @@ class TrajectoryWriter:
             self._failed = True
             raise
         self._written = end
+
+    def _check_restraints(self, frame: Frame) -> None:
+        values = getattr(frame, "restrained", None)  # frames of other makers may lack it
+        count = 0 if values is None else values.shape[1]
+        if self._restraints is not None and count != self._restraints:
+            raise UserError(
+                f"frames of {self.path} have {self._restraints} restrained coordinates, not "
+                f"{count}; start a new run to go on under other restraints"
+            )
 
     def close(self) -> None:
         """Write what is left. A store whose disk has failed is left as it is."""
@@ -261,6 +288,50 @@ class Trajectory:
     def temperature(self) -> np.ndarray:
         """[frames, replicas] instantaneous temperature in K."""
         return self._read("temperature")
+
+    @property
+    def restraints(self) -> tuple[Restraint, ...]:
+        """What held the replicas when the run began."""
+        from flashschnet_lab.simulation.restraint import restraint_from_dict
+
+        return tuple(restraint_from_dict(r) for r in self.attributes.get("restraints", ()))
+
+    @property
+    def restraint_energy(self) -> np.ndarray:
+        """[frames, replicas] of the restraints, no part of the potential, kcal/mol; 0 without any.
+
+        Raises:
+            UserError: an older version wrote the run, without what its restraints held.
+        """
+        if self._restrained_columns == 0:
+            return np.zeros((self.frames, self.replicas))
+        return self._read("restraint_energy")
+
+    @property
+    def restrained(self) -> np.ndarray:
+        """[frames, replicas, restraints] of every restrained coordinate, each in its unit.
+
+        Raises:
+            UserError: as `restraint_energy`.
+        """
+        if self._restrained_columns == 0:
+            return np.zeros((self.frames, self.replicas, 0))
+        return self._read("restrained")
+
+    @property
+    def knows_restrained(self) -> bool:
+        """Whether there is `restrained`: not where an older version ran restrained replicas."""
+        return store_format.restrained_columns(self._group) is not None
+
+    @property
+    def _restrained_columns(self) -> int:
+        columns = store_format.restrained_columns(self._group)
+        if columns is None:
+            raise UserError(
+                f"{self.path} is of flashschnet-lab {self.package_version}, which did not store "
+                "what restraints held; compute it from positions and `restraints`"
+            )
+        return columns
 
     def positions(self, frames: slice = ALL_FRAMES, replica: int = 0) -> np.ndarray:
         """Return positions of one replica, [frames, beads, 3] float32 in angstrom.

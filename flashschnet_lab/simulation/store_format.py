@@ -12,13 +12,18 @@ so that a trajectory made on one machine opens on any other:
       step               [frames]                      int64, written last
       protein/                                         the molecule: residues, beads, start
 
+and where replicas are restrained, which makes it a store of version 2:
+
+      restraint_energy   [frames, replicas]              float64 kcal/mol, no part of the potential
+      restrained         [frames, replicas, restraints]  float64, in the units of the coordinates
+
 A frame exists when its step is there. `step` is written after everything else and is filled with
 `NO_STEP`, so whatever a crash leaves behind, the frames that count are complete.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -30,7 +35,8 @@ from flashschnet_lab.errors import UserError
 from flashschnet_lab.proteins.protein import Protein, Residue, make_protein
 
 FORMAT = "flashschnet-trajectory"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2 has what restraints hold; a store without them is written as 1, which older versions read."""
 NO_STEP = -1
 
 UNITS = {
@@ -42,6 +48,9 @@ UNITS = {
     "step": "1",
 }
 """The per-frame arrays and their units, in the order in which they are written."""
+
+OF_RESTRAINTS = ("restraint_energy", "restrained")
+"""The per-frame arrays of a store of restrained replicas alone; they are written first."""
 
 CHUNK_BYTES = 64 * 1024
 """Replicas share a chunk until it has about this size uncompressed.
@@ -120,9 +129,23 @@ def create_array(
 
 
 def create_frame_arrays(
-    group: Any, replicas: int, beads: int, frames_per_chunk: int, quantise: float | None
+    group: Any,
+    replicas: int,
+    beads: int,
+    frames_per_chunk: int,
+    quantise: float | None,
+    restrained: Sequence[str] = (),
 ) -> None:
-    """Create the empty per-frame arrays; `quantise` is the resolution in angstrom or None."""
+    """Create the empty per-frame arrays.
+
+    Args:
+        group: of the store.
+        replicas: in a frame.
+        beads: of a replica.
+        frames_per_chunk: that are compressed together.
+        quantise: the resolution in angstrom, or None.
+        restrained: labels of the restrained coordinates, with their units.
+    """
     replica_bytes = frames_per_chunk * beads * 3 * 4
     replicas_per_chunk = min(replicas, max(1, round(CHUNK_BYTES / replica_bytes)))
     chunks = (frames_per_chunk, replicas_per_chunk, beads, 3)
@@ -137,11 +160,36 @@ def create_frame_arrays(
     create_array(group, "step", (0,), (frames_per_chunk,), "<i8", NO_STEP)
     for name, unit in UNITS.items():
         group[name].attrs["unit"] = unit
+    if restrained:
+        chunks_2d, count = (frames_per_chunk, replicas), len(restrained)
+        held = create_array(
+            group, "restraint_energy", (0, replicas), chunks_2d, "<f8", float("nan")
+        )
+        held.attrs["unit"] = "kcal/mol"
+        values = create_array(
+            group, "restrained", (0, replicas, count), (*chunks_2d, count), "<f8", float("nan")
+        )
+        values.attrs["coordinates"] = list(restrained)
+
+
+def frame_arrays(group: Any) -> tuple[str, ...]:
+    """Return the names of the per-frame arrays of a store, in the order of writing."""
+    return (*(name for name in OF_RESTRAINTS if name in group), *UNITS)
+
+
+def restrained_columns(group: Any) -> int | None:
+    """Return how many restrained coordinates a frame has; None in a store of before version 2.
+
+    There were restraints, but what they held was not stored.
+    """
+    if "restrained" in group:
+        return int(group["restrained"].shape[2])
+    return None if group.attrs["run"].get("restraints") else 0
 
 
 def complete_steps(group: Any) -> np.ndarray:
     """Return the steps of the frames that are complete, [frames] int64."""
-    shortest = min(group[name].shape[0] for name in UNITS)
+    shortest = min(group[name].shape[0] for name in frame_arrays(group))
     steps = np.asarray(group["step"][:shortest])
     missing = np.flatnonzero(steps == NO_STEP)
     return steps[: missing[0]] if missing.size else steps

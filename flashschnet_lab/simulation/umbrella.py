@@ -9,7 +9,7 @@ profile = umbrella_profile(values, restraint, 300.0)
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from flashschnet_lab.analysis.coordinates import Coordinate
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.restraint import Restraint, restrain
+
+if TYPE_CHECKING:
+    from flashschnet_lab.simulation.run import Watch
 
 PIECES = 50
 """Moves of the centres on the way into the windows."""
@@ -43,7 +46,7 @@ def windows(coordinate: Coordinate, centres: Any, strength: Any, copies: int = 1
     return restrain(coordinate, np.repeat(places, copies), np.repeat(strengths, copies))
 
 
-def pull_into_windows(simulation: Simulation, steps: int) -> None:
+def pull_into_windows(simulation: Simulation, steps: int, watch: Watch | None = None) -> None:
     """Move every replica from where it is into its window, by moving the centres there.
 
     The first restraint of the simulation is that of the windows. Its centres end where they were.
@@ -51,6 +54,7 @@ def pull_into_windows(simulation: Simulation, steps: int) -> None:
     Args:
         simulation: with restraints.
         steps: on the way. Let the replicas settle for some time afterwards.
+        watch: called now and then with the simulation and the steps done.
 
     Raises:
         UserError: a simulation without restraints.
@@ -73,9 +77,19 @@ def pull_into_windows(simulation: Simulation, steps: int) -> None:
             upto = steps * piece // PIECES
             simulation.run(upto - done)
             done = upto
+            if watch is not None:
+                watch(simulation, done)
     finally:
         restraint.centres.copy_(goal)
         simulation.restrain(*simulation.restraints)  # and the forces of where they are now
+
+
+def settle(simulation: Simulation, steps: int, watch: Watch) -> None:
+    """Run without looking at the frames; `watch` as for `pull_into_windows`."""
+    for piece in range(PIECES):
+        upto, done = (steps * count // PIECES for count in (piece + 1, piece))
+        simulation.run(upto - done)
+        watch(simulation, upto)
 
 
 def sample_windows(simulation: Simulation, steps: int, every: int = 50) -> np.ndarray:

@@ -284,7 +284,7 @@ def test_errors_say_what_is_wrong(tmp_path: Path, chignolin: Protein) -> None:
         trajectory.positions(slice(None, None, -1))
 
     attributes = tmp_path / "t.zarr/.zattrs"
-    newer = attributes.read_text().replace('"format_version": 1', '"format_version": 2')
+    newer = attributes.read_text().replace('"format_version": 1', '"format_version": 3')
     attributes.write_text(newer)
     with pytest.raises(UserError, match="upgrade flashschnet-lab"):
         open_trajectory(tmp_path / "t.zarr")
