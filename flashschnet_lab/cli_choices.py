@@ -77,13 +77,10 @@ def plan_named(name: str, device: str | None) -> KernelPlan:
     Raises:
         UserError: no such plan, or none that runs there.
     """
-    from flashschnet_kernels.plan import parse_plan
     from flashschnet_lab.simulation.engine import resolve_device
+    from flashschnet_lab.system import as_plan
 
-    try:
-        return parse_plan(name, resolve_device(device).type)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    return as_plan(name, resolve_device(device).type)
 
 
 def renames(pairs: list[str]) -> dict[str, str]:

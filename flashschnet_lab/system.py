@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from flashschnet_kernels.plan import REFERENCE, KernelPlan, check_usable, default_plan, flash
+from flashschnet_kernels.plan import (
+    REFERENCE,
+    KernelPlan,
+    check_usable,
+    default_plan,
+    flash,
+    parse_plan,
+)
 from flashschnet_kernels.quantization.calibration import calibrate
 from flashschnet_kernels.quantization.linear import quantize_linear_layers
 from flashschnet_lab.errors import UserError
@@ -140,6 +147,20 @@ class System:
     def with_positions(self, positions: np.ndarray) -> System:
         """Return the same system starting from other positions [beads, 3] in angstrom."""
         return replace(self, protein=self.protein.with_positions(positions))
+
+
+def as_plan(plan: KernelPlan | str, device_type: str) -> KernelPlan:
+    """Return a plan, given as itself or as `parse_plan` reads it.
+
+    Raises:
+        UserError: a text that describes no plan.
+    """
+    if isinstance(plan, KernelPlan):
+        return plan
+    try:
+        return parse_plan(plan, device_type)
+    except ValueError as error:
+        raise UserError(str(error)) from error
 
 
 def build_force_field(
@@ -301,13 +322,19 @@ def _check_widths(network: SchNet, plan: KernelPlan) -> None:
     """Refuse a network that does not fit the fused work on beads, before the first step."""
     if plan.nodes != "triton":
         return
-    from flashschnet_kernels.nodes.pack import pack_nodes
+    from flashschnet_kernels.nodes.pack import WHOLE, pack_nodes
     from flashschnet_lab.potentials.fused_network import node_weights
 
     try:
-        pack_nodes(node_weights(network))
+        width = pack_nodes(node_weights(network)).width
     except ValueError as error:
         raise UserError(str(error)) from error
+    if width > WHOLE and plan.quantization != "none":
+        # Measured on mlcg's C-alpha network, whose features differ by orders of magnitude: 2e-2.
+        raise UserError(
+            f"plan {plan.name!r} rounds beads to 16 bit, and layers of {width} numbers then lose "
+            f"more than it promises; at most {WHOLE}, or take --plan exact or balanced"
+        )
 
 
 def _check_plan(

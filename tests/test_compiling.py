@@ -230,6 +230,15 @@ def test_a_network_too_wide_for_fused_bead_work(system, monkeypatch):
         build_force_field([unfit], plan=parse_plan("exact", "cuda"))
 
 
+def test_a_wide_network_keeps_its_beads_in_float32(system, monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.setattr(plans, "_interpreting", lambda: True)
+    wide = SchNet(SchNetShape(hidden=136, channels=16, blocks=1, radial_functions=8))
+    unfit = replace(system, model=replace(system.model, network=wide))
+    with pytest.raises(UserError, match="'fast' rounds beads .* take --plan exact or balanced"):
+        build_force_field([unfit], plan=parse_plan("fast", "cuda"))
+
+
 def test_compile_needs_a_network_and_a_folder(system):
     with pytest.raises(UserError, match="is in no folder"):
         compile_model(system, ["exact"])

@@ -40,7 +40,7 @@ from flashschnet_lab.simulation.room import make_room, watched
 from flashschnet_lab.simulation.settings import DTYPES, Settings, move_limit, per_replica
 from flashschnet_lab.simulation.state import Dynamics, State, inverse_masses, kinetic_energy
 from flashschnet_lab.simulation.stepper import Stepper, make_stepper
-from flashschnet_lab.system import System, force_field_under
+from flashschnet_lab.system import System, as_plan, force_field_under
 from flashschnet_lab.units import thermal_energy
 
 CHECK_EVERY = 100
@@ -57,8 +57,9 @@ class Simulation:
         temperature: kelvin, one number or one per replica.
         positions: start [beads, 3] or [replicas, beads, 3] in angstrom; default the system's.
         device: "cpu", "cuda", ...; default the GPU if there is one.
-        plan: implementation of every operator; default `default_plan`: fused, float32 exact. A
-            network that its kernels cannot take runs under flash-float32, with a warning.
+        plan: implementation of every operator, or its name ("fast", see `parse_plan`); default
+            `default_plan`: fused, float32 exact. A network that its kernels cannot take runs under
+            flash-float32, with a warning.
         capture: replay steps as a CUDA graph where that is possible (`not_captured` says why not).
         reporters: called with a `Frame` every `report_every` steps.
         report_every: steps between frames.
@@ -84,7 +85,7 @@ class Simulation:
         *,
         positions: np.ndarray | None = None,
         device: str | torch.device | None = None,
-        plan: KernelPlan | None = None,
+        plan: KernelPlan | str | None = None,
         capture: bool = True,
         reporters: Sequence[Reporter] = (),
         report_every: int = 100,
@@ -143,7 +144,7 @@ class Simulation:
         """Whether steps are replayed as a CUDA graph."""
         return not self.not_captured
 
-    def use_plan(self, plan: KernelPlan) -> None:
+    def use_plan(self, plan: KernelPlan | str) -> None:
         """Go on under another kernel plan, from the same state.
 
         Raises:
@@ -152,8 +153,9 @@ class Simulation:
         self.force_field = self._build_force_field(plan)
         self._stepper = None
 
-    def _build_force_field(self, plan: KernelPlan | None) -> ForceField:
+    def _build_force_field(self, plan: KernelPlan | str | None) -> ForceField:
         if plan is not None:
+            plan = as_plan(plan, self.device.type)
             check_dtype(plan, self.settings.integrator, self.dtype)
         force_field = force_field_under(
             plan,

@@ -20,12 +20,11 @@ from flashschnet_lab.errors import UserError
 from flashschnet_lab.measure.accuracy import force_limit, network_force_error, total_force_error
 from flashschnet_lab.measure.memory import kept_bytes, peak_bytes
 from flashschnet_lab.simulation import pull as pulling
-from flashschnet_lab.simulation.engine import Simulation, resolve_device
+from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.settings import Settings
 from flashschnet_lab.simulation.state import FIELDS, State
 from flashschnet_lab.system import System, build_force_field
 from flashschnet_lab.units import nanoseconds_per_day
-from flashschnet_lab.widgets.plan_choices import as_plan
 from flashschnet_lab.widgets.recording import Recording, Sample
 
 CHUNK_SECONDS = 0.08
@@ -119,7 +118,7 @@ class Experiment:
             timestep_fs=timestep_fs,
             seed=seed,
             device=device,
-            plan=None if plan is None else as_plan(plan, resolve_device(device).type),
+            plan=plan,
         )
         self._begin()
 
@@ -208,7 +207,7 @@ class Experiment:
         Raises:
             UserError: a plan that is unknown or cannot run here; the old one goes on.
         """
-        self.simulation.use_plan(as_plan(plan, self.simulation.device.type))
+        self.simulation.use_plan(plan)
         self._forget_speed()
         self.recording.mark(self.plan.name)
 

@@ -19,13 +19,12 @@ from flashschnet_lab.measure.bench import Work
 from flashschnet_lab.measure.work import benchmark_system
 from flashschnet_lab.proteins.library import embedded_names
 from flashschnet_lab.simulation.engine import resolve_device
-from flashschnet_lab.system import System
+from flashschnet_lab.system import System, as_plan
 from flashschnet_lab.widgets.background import Background, in_words
 from flashschnet_lab.widgets.comparison import Row, comparison_picture, table_html
 from flashschnet_lab.widgets.plan_choices import (
     PRESETS,
     SWITCHED,
-    as_plan,
     assemble,
     explain,
     implementations,

@@ -19,9 +19,9 @@ from flashschnet_lab.loading import load_system
 from flashschnet_lab.measure.bench import Work, predict
 from flashschnet_lab.measure.bytes import StageCost
 from flashschnet_lab.measure.work import directed_edges
-from flashschnet_lab.system import System
+from flashschnet_lab.system import System, as_plan
 from flashschnet_lab.widgets.comparison import BLUE, GREY, three_digits, times
-from flashschnet_lab.widgets.plan_choices import PRESETS, as_plan
+from flashschnet_lab.widgets.plan_choices import PRESETS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

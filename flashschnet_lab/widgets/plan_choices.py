@@ -62,20 +62,6 @@ def assemble(switches: Mapping[str, str]) -> KernelPlan:
         raise UserError(str(error)) from error
 
 
-def as_plan(plan: KernelPlan | str, device_type: str) -> KernelPlan:
-    """Return a plan, given as itself or as `parse_plan` reads it.
-
-    Raises:
-        UserError: a text that describes no plan.
-    """
-    if isinstance(plan, KernelPlan):
-        return plan
-    try:
-        return parse_plan(plan, device_type)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
 def on_gpu(plan: KernelPlan) -> KernelPlan | None:
     """Return the plan with the same switches on a GPU, or None where there is none.
 

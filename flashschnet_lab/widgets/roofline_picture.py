@@ -11,9 +11,8 @@ from flashschnet_lab.measure.bench import STATE_DTYPE, Work, predict
 from flashschnet_lab.measure.bytes import merged
 from flashschnet_lab.measure.recorded import source
 from flashschnet_lab.measure.roofline import Ceilings
-from flashschnet_lab.system import System
+from flashschnet_lab.system import System, as_plan
 from flashschnet_lab.widgets.comparison import BLUE, GREY, three_digits
-from flashschnet_lab.widgets.plan_choices import as_plan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -153,6 +153,16 @@ def test_the_plan_can_change_while_it_runs():
     assert float(difference) < 1e-3
 
 
+def test_a_plan_may_be_named():
+    simulation = Simulation(load_system("chignolin"), device="cpu", plan="flash-float32")
+    assert simulation.plan == parse_plan("flash-float32", "cpu")
+    simulation.use_plan("reference")
+    assert simulation.plan == parse_plan("reference", "cpu")
+    with pytest.raises(UserError, match="quick"):
+        simulation.use_plan("quick")
+    assert simulation.plan.name == "reference"
+
+
 def test_a_plan_that_cannot_run_here_leaves_the_old_one():
     simulation = Simulation(load_system("chignolin"), device="cpu", dtype="float64")
     before = simulation.plan

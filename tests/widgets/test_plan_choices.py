@@ -10,11 +10,10 @@ import torch
 from flashschnet_kernels.plan import LADDER, KernelPlan, parse_plan
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.proteins.builder import build_chain
-from flashschnet_lab.system import Model, System
+from flashschnet_lab.system import Model, System, as_plan
 from flashschnet_lab.widgets.plan_choices import (
     PRESETS,
     SWITCHED,
-    as_plan,
     assemble,
     explain,
     implementations,
