@@ -13,6 +13,7 @@ from flashschnet_lab.analysis.coordinates import end_to_end, radius_of_gyration
 from flashschnet_lab.analysis.observables import observe
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.simulation.engine import Simulation
+from flashschnet_lab.simulation.reporters import Frame
 from flashschnet_lab.simulation.restraint import Restraint, restrain
 from flashschnet_lab.simulation.run import continue_run, start_run
 from flashschnet_lab.system import System
@@ -50,6 +51,30 @@ def test_frames_hold_values_and_energies(chain: System, tmp_path) -> None:
     assert [r.to_dict() for r in run.restraints] == [r.to_dict() for r in springs(chain)]
     attributes = json.loads((run.path / "restrained/.zattrs").read_text())
     assert attributes["coordinates"][0] == "end-to-end distance (angstrom)"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="the asynchronous copy needs a GPU")
+@pytest.mark.parametrize("capture", [True, False])
+def test_frames_of_a_gpu_hold_those_of_their_own_positions(chain: System, capture: bool) -> None:
+    """They travel beside the next steps, and must not be those of a later one."""
+    frames: list[Frame] = []
+    simulation = Simulation(
+        chain,
+        2,
+        device="cuda",
+        capture=capture,
+        restraints=springs(chain),
+        reporters=[frames.append],
+        report_every=5,
+    )
+    simulation.run(200)
+    assert len(frames) >= 40
+    for frame in frames:
+        x = torch.from_numpy(frame.positions).double()
+        values = torch.stack([r.coordinate(x) for r in springs(chain)], 1)
+        np.testing.assert_allclose(frame.restrained, values, atol=1e-5)
+        total = sum(r.energy(x) for r in springs(chain))
+        np.testing.assert_allclose(frame.restraint_energy, total, atol=1e-4)
 
 
 def test_going_on_appends_the_same(chain: System, tmp_path) -> None:
