@@ -19,10 +19,12 @@ TYPICAL_PIECES = {"exact": 1024, "balanced": 448, "fast": 832}
 WORDS = {"exact": 4, "balanced": 4, "fast": 2}
 """Words that a kernel reads for a piece and channel."""
 
-MOST_COLUMN_BYTES = 512 * 10**6
+MOST_COLUMN_BYTES = 2 * 10**9
 """Room for the column sums of the parts of a batch that are worked on at a time, about."""
 LANES = 3
 """Such parts."""
+MANY_PROGRAMS = 32_768
+"""Programs of a convolution above which one part is worked on at a time."""
 FEWEST_PROGRAMS = 2816
 """Programs of a convolution that no part of a batch has fewer of."""
 
@@ -227,20 +229,21 @@ def _explicit_bytes(shape: SchNetShape, sizes: Sizes, plan: object, tiles: Tilin
     width, channels, slices = _width(shape), _message_width(shape, plan), _slices(shape, plan)
     rows = _FLOAT * sizes.all_beads * (2 * width + shape.blocks * channels)
     sums = _partial_bytes(plan, tiles, channels, tiles.table_splits(slices), tiles.rooms)
-    parts = _parts(plan, sizes, tiles, channels, slices)
-    sums *= min(LANES, parts) * -(-sizes.replicas // parts) / sizes.replicas
+    parts, lanes = _parts(plan, sizes, tiles, channels, slices)
+    sums *= min(lanes, parts) * -(-sizes.replicas // parts) / sizes.replicas
     hidden = (shape.blocks - 1) * _kept_bytes(shape, sizes, plan)
     slopes = _FLOAT * tiles.pair_rooms * slices
     return rows + hidden + _FLOAT * sizes.all_beads + sums + slopes
 
 
-def _parts(plan: object, sizes: Sizes, tiles: Tiling, width: int, slices: int) -> int:
-    """Return in how many parts a batch is worked on, side by side and one after another."""
+def _parts(plan: object, sizes: Sizes, tiles: Tiling, width: int, slices: int) -> tuple[int, int]:
+    """Return in how many parts a batch is worked on, and how many of them at a time."""
     number = 2 if choice(plan, "quantization") == "fp16" else _FLOAT
     turns = -(-width * number * SIDE * tiles.rooms // MOST_COLUMN_BYTES)
-    wanted = LANES * max(1, turns)
-    fits = tiles.row_blocks * slices // FEWEST_PROGRAMS
-    return max(1, min(wanted, fits, sizes.replicas))
+    programs = tiles.row_blocks * slices
+    lanes = LANES if programs <= MANY_PROGRAMS else 1
+    wanted = lanes * max(1, turns)
+    return max(1, min(wanted, programs // FEWEST_PROGRAMS, sizes.replicas)), lanes
 
 
 def _kept_bytes(shape: SchNetShape, sizes: Sizes, plan: object) -> float:

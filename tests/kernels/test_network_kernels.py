@@ -224,21 +224,24 @@ def test_same_bits_alone_and_in_a_batch(network, triton_device):
         assert_within(a[:17], b.double().cpu(), 1e-5)
 
 
-@pytest.mark.parametrize("lanes", [1, 3])
-@pytest.mark.parametrize("count", [2, 3])
-def test_parts_of_a_batch_give_the_same_bits(network, triton_device, monkeypatch, count, lanes):
+def test_parts_of_a_batch_give_the_same_bits(network, triton_device, monkeypatch):
     from flashschnet_kernels.nodes.parts import cut
 
     # Each part begins at a multiple of four row blocks; elsewhere nothing is cut.
     case, weights = batch_of((25, 28, 9)), random_weights(**SHAPE)
     table = table_of(case, blocks=3)
     whole = by_kernels(network, case, weights, table, triton_device)
-    monkeypatch.setattr(network, "LANES", lanes)
-    monkeypatch.setattr(network, "parts_of", lambda tiles, *_: cut(tiles.layout, count))
-    with poisoned():
-        in_parts = by_kernels(network, case, weights, table, triton_device)
-    for a, b in zip(in_parts, whole, strict=True):
-        assert torch.equal(a, b)
+    for count, lanes in ((2, 1), (3, 3)):
+
+        def lanes_of(tiles, *_, count=count, lanes=lanes):
+            parts = cut(tiles.layout, count)
+            return [parts[lane::lanes] for lane in range(min(lanes, len(parts)))]
+
+        monkeypatch.setattr(network, "lanes_of", lanes_of)
+        with poisoned():
+            in_parts = by_kernels(network, case, weights, table, triton_device)
+        for a, b in zip(in_parts, whole, strict=True):
+            assert torch.equal(a, b)
 
 
 @pytest.mark.parametrize(

@@ -31,16 +31,28 @@ def test_equal_molecules_make_equal_parts():
 
 
 @pytest.mark.parametrize(
-    ("replicas", "number_bytes", "count"),
-    [(64, 4, 3), (64, 2, 3), (512, 4, 9), (512, 2, 6), (2048, 4, 33), (41, 4, 1), (42, 4, 2)],
+    ("replicas", "number_bytes", "lanes", "turns"),
+    [
+        *((64, 4, 3, 1), (64, 2, 3, 1), (128, 4, 3, 1), (41, 4, 1, 1), (42, 4, 2, 1)),
+        *((512, 4, 1, 1), (512, 2, 1, 1), (2048, 4, 1, 3), (2048, 2, 1, 2)),
+    ],
 )
-def test_as_many_parts_as_lanes_and_their_room_need(replicas, number_bytes, count):
+def test_as_many_lanes_and_turns_as_pay(replicas, number_bytes, lanes, turns):
     layout = lay_out((269,) * replicas, CPU)
     tiles = SimpleNamespace(layout=layout, most_tiles=layout.candidates)
-    found = parts.parts_of(tiles, 128, number_bytes, 4)  # type: ignore[arg-type]
-    assert len(found) == count
-    most = max(end - first for first, end in found) * layout.candidates * COLUMNS * 128
-    assert parts.LANES * most * number_bytes <= 1.1 * parts.MOST_BYTES
+    found = parts.lanes_of(tiles, 128, number_bytes, 4)  # type: ignore[arg-type]
+    assert [len(lane) for lane in found] == [turns] * lanes
+    most = max(end - first for lane in found for first, end in lane)
+    sums = lanes * most * layout.candidates * COLUMNS * 128 * number_bytes
+    assert sums <= 1.1 * parts.MOST_BYTES
+
+
+def test_turns_and_lanes_together():
+    layout = lay_out((2000,) * 30, CPU)  # 30,000 programs, 3.9 GB
+    tiles = SimpleNamespace(layout=layout, most_tiles=layout.candidates)
+    found = parts.lanes_of(tiles, 128, 4, 4)  # type: ignore[arg-type]
+    assert [len(lane) for lane in found] == [2, 2, 2]
+    assert sorted(row for lane in found for part in lane for row in range(*part)) == [*range(7500)]
 
 
 @pytest.mark.parametrize("sizes", [(20_000, 49), (49, 20_000, 49), (9000, 300, 9000, 300)])
@@ -51,8 +63,9 @@ def test_no_part_is_added_up_in_another_order_than_the_whole(sizes):
     assert parts.TOO_FEW == max(FEW, PROGRAMS)
     layout = lay_out(sizes, CPU)
     tiles = SimpleNamespace(layout=layout, most_tiles=layout.candidates)
-    found = parts.parts_of(tiles, 128, 4, 4)  # type: ignore[arg-type]
-    assert [row for first, end in found for row in range(first, end)] == [*range(layout.row_blocks)]
+    lanes = parts.lanes_of(tiles, 128, 4, 4)  # type: ignore[arg-type]
+    found = [part for lane in lanes for part in lane]
+    assert sorted(row for part in found for row in range(*part)) == [*range(layout.row_blocks)]
     assert all((end - first) * 4 > parts.TOO_FEW for first, end in found)
 
 
@@ -81,7 +94,7 @@ def test_what_comes_after_waits_for_all_lanes():
 def test_one_molecule_is_never_cut():
     layout = lay_out((20_000,), CPU)
     tiles = SimpleNamespace(layout=layout, most_tiles=64)
-    assert parts.parts_of(tiles, 128, 4, 4) == [(0, 2500)]  # type: ignore[arg-type]
+    assert parts.lanes_of(tiles, 128, 4, 4) == [[(0, 2500)]]  # type: ignore[arg-type]
 
 
 def test_a_part_of_a_part_counts_from_the_whole():

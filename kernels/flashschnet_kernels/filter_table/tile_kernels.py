@@ -47,29 +47,43 @@ def code_of(c1, whole):
 
 
 @triton.jit
-def cubic_at(at, inside, SLICE: tl.constexpr):
-    """Return the four words of a cubic piece, [COLUMNS, ROWS, SLICE] each; zeros if not `inside`.
+def cubic_at(at, inside, SLICE: tl.constexpr, SKIP: tl.constexpr):
+    """Return the four words of a cubic piece, [COLUMNS, ROWS, SLICE] each.
 
-    A third of the pairs in tiles is none, and what is not read leaves the cache to others: worth
-    its instructions for four words, and not for the two of the compact form.
+    With SKIP, pairs that are not `inside` get zeros and read nothing, the same numbers. A third of
+    the pairs in tiles is none, and what is not read leaves the cache to others. That is worth its
+    instructions on a full GPU, and not where programs are few, or for the two compact words.
     """
-    inside = inside[:, :, None]
-    c0 = tl.load(at, mask=inside, other=0.0)
-    c1 = tl.load(at + SLICE, mask=inside, other=0.0)
-    c2 = tl.load(at + 2 * SLICE, mask=inside, other=0.0)
-    c3 = tl.load(at + 3 * SLICE, mask=inside, other=0.0)
+    if SKIP:
+        inside = inside[:, :, None]
+        c0 = tl.load(at, mask=inside, other=0.0)
+        c1 = tl.load(at + SLICE, mask=inside, other=0.0)
+        c2 = tl.load(at + 2 * SLICE, mask=inside, other=0.0)
+        c3 = tl.load(at + 3 * SLICE, mask=inside, other=0.0)
+    else:
+        c0, c1 = tl.load(at), tl.load(at + SLICE)
+        c2, c3 = tl.load(at + 2 * SLICE), tl.load(at + 3 * SLICE)
     return c0, c1, c2, c3
 
 
 @triton.jit
 def filters_at(
-    table, piece, t, channel, unit, whole, pieces, SLICE: tl.constexpr, WORDS: tl.constexpr
+    table,
+    piece,
+    t,
+    channel,
+    unit,
+    whole,
+    pieces,
+    SLICE: tl.constexpr,
+    WORDS: tl.constexpr,
+    SKIP: tl.constexpr,
 ):
     """Return W [COLUMNS, ROWS, SLICE] of pieces and t [COLUMNS, ROWS]."""
     at = table + (piece * (WORDS * SLICE))[:, :, None] + channel[None, None, :]
     t = t[:, :, None]
     if WORDS == CUBIC:
-        c0, c1, c2, c3 = cubic_at(at, piece < pieces, SLICE)
+        c0, c1, c2, c3 = cubic_at(at, piece < pieces, SLICE, SKIP)
         return c0 + t * (c1 + t * (c2 + t * c3))
     else:
         c0, c1 = tl.load(at), tl.load(at + SLICE)
@@ -78,13 +92,22 @@ def filters_at(
 
 @triton.jit
 def filters_and_slopes_at(
-    table, piece, t, channel, unit, whole, pieces, SLICE: tl.constexpr, WORDS: tl.constexpr
+    table,
+    piece,
+    t,
+    channel,
+    unit,
+    whole,
+    pieces,
+    SLICE: tl.constexpr,
+    WORDS: tl.constexpr,
+    SKIP: tl.constexpr,
 ):
     """Return W and dW/ds [COLUMNS, ROWS, SLICE]."""
     at = table + (piece * (WORDS * SLICE))[:, :, None] + channel[None, None, :]
     t = t[:, :, None]
     if WORDS == CUBIC:
-        c0, c1, c2, c3 = cubic_at(at, piece < pieces, SLICE)
+        c0, c1, c2, c3 = cubic_at(at, piece < pieces, SLICE, SKIP)
         inner = c2 + t * c3
         middle = c1 + t * inner
         return c0 + t * middle, middle + t * (inner + t * c3)
@@ -117,6 +140,7 @@ def forward_kernel(
     COLUMNS: tl.constexpr,
     SLICE: tl.constexpr,
     WORDS: tl.constexpr,
+    SKIP: tl.constexpr,
 ):
     """Write m_i = sum_j W(r_ij) h_j as partial sums; grid (row blocks * splits, slices).
 
@@ -142,7 +166,7 @@ def forward_kernel(
         at_j = j.to(tl.int64)[:, None] * channels + own[None, :]
         h_j = tl.load(features + at_j, mask=(j < end)[:, None], other=0.0)  # [COLUMNS, SLICE]
         piece, t = piece_of(s)
-        filters = filters_at(table, piece, t, c, unit, whole, pieces, SLICE, WORDS)
+        filters = filters_at(table, piece, t, c, unit, whole, pieces, SLICE, WORDS, SKIP)
         received += filters * h_j[:, None, :]
         sent = tl.sum(filters * h_i[None, :, :], axis=1)  # [COLUMNS, SLICE]
         at = ((line + place) * TILE + first + tl.arange(0, COLUMNS))[:, None] * channels
@@ -177,6 +201,7 @@ def backward_kernel(
     COLUMNS: tl.constexpr,
     SLICE: tl.constexpr,
     WORDS: tl.constexpr,
+    SKIP: tl.constexpr,
     FEATURES: tl.constexpr,
     ADD: tl.constexpr,
 ):
@@ -210,7 +235,7 @@ def backward_kernel(
         g_j = tl.load(gradient + at_j, mask=(j < end)[:, None], other=0.0)
         piece, t = piece_of(s)
         filters, slopes = filters_and_slopes_at(
-            table, piece, t, c, unit, whole, pieces, SLICE, WORDS
+            table, piece, t, c, unit, whole, pieces, SLICE, WORDS, SKIP
         )
         if FEATURES:
             received += filters * g_j[:, None, :]

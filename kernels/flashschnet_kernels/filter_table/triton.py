@@ -25,7 +25,7 @@ PART = 4
 """Columns taken at a time: with 8 rows and a slice, what the registers of one warp hold."""
 FEW = 2112
 """Programs that a GPU runs all at once: then the backward takes twice the columns at a time, which
-needs more registers and waits half as often."""
+needs more registers and waits half as often, and no load is skipped (`tile_kernels.cubic_at`)."""
 PROGRAMS = 1056
 """Programs that keep a large GPU busy; with fewer row blocks, several share the tiles of one."""
 MANY_PROGRAMS, TILES_OF_A_SPLIT = 4224, 20
@@ -104,6 +104,7 @@ def launch_forward(
     """
     slices = table.words.shape[1]
     splits = sums.rows.shape[1]
+    few = tiles.layout.row_blocks * splits * slices <= FEW
     if tiles.layout.row_blocks:
         tile_kernels.forward_kernel[(tiles.layout.row_blocks * splits, slices)](
             s,
@@ -113,7 +114,7 @@ def launch_forward(
             sums.rows,
             sums.columns,
             *_scalars(table, block, tiles, splits),
-            **_constants(table, PART),
+            **_constants(table, PART, few),
         )
 
 
@@ -142,7 +143,7 @@ def launch_backward(
     slices = table.words.shape[1]
     splits = sums.rows.shape[1] if sums is not None else splits_of(tiles, slices)
     target = sums if sums is not None else Sums(slopes, slopes)  # not touched without
-    programs = tiles.layout.row_blocks * splits * slices
+    few = tiles.layout.row_blocks * splits * slices <= FEW
     if tiles.layout.row_blocks:
         tile_kernels.backward_kernel[(tiles.layout.row_blocks * splits, slices)](
             s,
@@ -157,7 +158,7 @@ def launch_backward(
             slopes.stride(0),
             FEATURES=sums is not None,
             ADD=add,
-            **_constants(table, 2 * PART if programs <= FEW else PART),
+            **_constants(table, 2 * PART if few else PART, few),
         )
 
 
@@ -252,13 +253,15 @@ def _scalars(table: PackedTable, block: int, tiles: Tiles, splits: int) -> tuple
     return unit, WHOLE, pieces, table.width, slice_words, tiles.most_tiles, splits
 
 
-def _constants(table: PackedTable, part: int) -> dict[str, Any]:
+def _constants(table: PackedTable, part: int, few: bool) -> dict[str, Any]:
+    words = table.words.shape[3]
     return {
         "ROWS": ROWS,
         "TILE": COLUMNS,
         "COLUMNS": part,
         "SLICE": table.words.shape[4],
-        "WORDS": table.words.shape[3],
+        "WORDS": words,
+        "SKIP": words == WORDS["cubic"] and not few,
         "num_warps": 1,
         "num_stages": 1,
     }
@@ -282,10 +285,14 @@ def specialisations() -> list[Specialisation]:
         shape = {"ROWS": ROWS, "TILE": COLUMNS, "COLUMNS": PART, "SLICE": SLICE, "WORDS": words}
         if words == WORDS["compact"]:
             signature |= {"column_sums": "*bf16"}
-        found.append(_variant(tile_kernels.forward_kernel, signature, shape))
+        cubic = words == WORDS["cubic"]
+        for skip in (False, True) if cubic else (False,):
+            constants = shape | {"SKIP": skip}
+            found.append(_variant(tile_kernels.forward_kernel, signature, constants))
         for features, add in ((True, False), (True, True), (False, True)):
             for part in (PART, 2 * PART):
                 flags = {"FEATURES": features, "ADD": add, "COLUMNS": part}
+                flags |= {"SKIP": cubic and part == PART}
                 found.append(_variant(tile_kernels.backward_kernel, signature, shape | flags))
     signature |= {"column_sums": "*fp32"}
     for even in (False, True):

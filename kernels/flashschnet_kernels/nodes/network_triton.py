@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from flashschnet_kernels.message_passing.tile_sums import Sums, partial_sums
 from flashschnet_kernels.neighbors.tiles import ROWS, Tiles
 from flashschnet_kernels.nodes import node_kernels
 from flashschnet_kernels.nodes.pack import WHOLE, PackedNodes
-from flashschnet_kernels.nodes.parts import LANES, parts_of, work_beside
+from flashschnet_kernels.nodes.parts import lanes_of, work_beside
 
 PRODUCTS = {"float32": 3, "float16": 1}
 """Precision of bead work to 16-bit products per product."""
@@ -95,17 +96,14 @@ def evaluate(
         g_m=torch.empty_like(start.h),
     )
     slopes = s.new_empty(slices, *s.shape)
-    parts = parts_of(tiles, table.width, columns.itemsize, slices)
-    largest = tiles.part(*max(parts, key=lambda rows: rows[1] - rows[0]))
+    work = lanes_of(tiles, table.width, columns.itemsize, slices)
+    largest = tiles.part(*max(chain(*work), key=lambda rows: rows[1] - rows[0]))
     splits = splits_of(largest, slices)
     lanes = []
-    for number in range(min(LANES, len(parts))):
+    for parts in work:
         # bfloat16 and not float16: a sum may be of any size.
         room = partial_sums(x, largest, splits, table.width, False, columns)
-        of_lane = [
-            (tiles.part(first, end), s[first:end], slopes[:, first:end])
-            for first, end in parts[number::LANES]
-        ]
+        of_lane = [(tiles.part(a, b), s[a:b], slopes[:, a:b]) for a, b in parts]
         lanes.append(partial(_evaluate_parts, of_lane, room, buffers, nodes, table, precision))
     work_beside(lanes, streams)
     energy = buffers.energy

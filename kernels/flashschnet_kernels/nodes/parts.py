@@ -18,8 +18,10 @@ from flashschnet_kernels.neighbors.tiles import TileLayout, Tiles
 
 LANES = 3
 """Parts that are worked on at the same time."""
-MOST_BYTES = 512 * 10**6
-"""Room for the column sums of all lanes, about: a batch that needs more has more parts."""
+MANY_PROGRAMS = 32_768
+"""Programs of a convolution with which a drain is short, and side by side no longer faster."""
+MOST_BYTES = 2 * 10**9
+"""Room for column sums, about: a batch that needs more is worked on in turns, which cost time."""
 FEWEST_PROGRAMS = 2816
 """Programs of a convolution in a part, about: fewer leave a large GPU idle."""
 TOO_FEW = 2112
@@ -29,8 +31,10 @@ ALIGNED = 4
 each, take the same beads as in the whole batch, and tensors begin at a multiple of 16 bytes."""
 
 
-def parts_of(tiles: Tiles, width: int, number_bytes: int, slices: int) -> list[tuple[int, int]]:
-    """Return the first row block of every part and the one after its last.
+def lanes_of(
+    tiles: Tiles, width: int, number_bytes: int, slices: int
+) -> list[list[tuple[int, int]]]:
+    """Return what each lane works on: the first row block of every part, and the one after its end.
 
     Args:
         tiles: of the batch.
@@ -40,8 +44,10 @@ def parts_of(tiles: Tiles, width: int, number_bytes: int, slices: int) -> list[t
     """
     turns = max(1, -(-column_sum_bytes(tiles, width, number_bytes) // MOST_BYTES))
     programs = tiles.layout.row_blocks * slices
-    count = max(1, min(LANES * turns, programs // FEWEST_PROGRAMS))
-    return _joined(cut(tiles.layout, count), TOO_FEW // slices + 1)
+    lanes = LANES if programs <= MANY_PROGRAMS else 1
+    count = max(1, min(lanes * turns, programs // FEWEST_PROGRAMS))
+    parts = _joined(cut(tiles.layout, count), TOO_FEW // slices + 1)
+    return [parts[lane::lanes] for lane in range(min(lanes, len(parts)))]
 
 
 def side_streams(device: torch.device) -> tuple[torch.cuda.Stream, ...]:
@@ -74,7 +80,7 @@ def work_beside(lanes: Sequence[Callable[[], None]], streams: Sequence[torch.cud
 
 
 def cut(layout: TileLayout, count: int) -> list[tuple[int, int]]:
-    """Return at most so many parts of about the same size, as `parts_of` does."""
+    """Return at most so many parts of about the same size, whole molecules each."""
     starts = [row for row in layout.molecule_rows if row % ALIGNED == 0]
     whole = layout.row_blocks
     wanted = [whole * number // count for number in range(1, count)]
