@@ -42,6 +42,14 @@ PACKAGES = {
 }
 """The packages that are used, and for what."""
 
+EXTRAS = {
+    "ase": ("interfaces", "models as ASE calculators"),
+    "torch-sim-atomistic": ("interfaces", "models under TorchSim"),
+    "huggingface_hub": ("hub", "models from the Hugging Face Hub"),
+    "deeptime": ("analysis", "slow modes of runs"),
+}
+"""Packages that nothing else needs: the extra that brings each, and what for."""
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -92,6 +100,7 @@ class Diagnosis:
     cpu_cores: int
     memory_gb: float | None
     packages: tuple[PackageState, ...]
+    extras: tuple[PackageState, ...]
     gpus: tuple[Gpu, ...]
     driver: str | None
     cuda_of_torch: str | None
@@ -115,6 +124,7 @@ def diagnose() -> Diagnosis:
         cpu_cores=_cpu_cores(),
         memory_gb=_memory_gb(),
         packages=packages,
+        extras=tuple(_extra(name) for name in EXTRAS),
         gpus=gpus,
         driver=driver,
         cuda_of_torch=cuda_of_torch,
@@ -152,6 +162,9 @@ def render(diagnosis: Diagnosis) -> Table:
     for package in diagnosis.packages:
         good = package.version is not None and not package.problem
         row(package.name, package.version or "missing", package.problem or package.purpose, good)
+    for extra in diagnosis.extras:
+        good = True if extra.version else None
+        row(extra.name, extra.version or "not installed", extra.problem or extra.purpose, good)
     table.add_section()
     for kernel in diagnosis.kernels:
         found = f"{kernel.implementation}: {'runs' if kernel.usable else 'cannot run'}"
@@ -179,6 +192,15 @@ def _package(name: str) -> PackageState:
         if not _release(first) <= _release(found) < _release(beyond):
             problem = f"supported: {first} up to, not including, {beyond}"
     return PackageState(name, PACKAGES[name], found, problem)
+
+
+def _extra(name: str) -> PackageState:
+    extra, purpose = EXTRAS[name]
+    try:
+        return PackageState(name, purpose, version(name))
+    except PackageNotFoundError:
+        fix = f'for {purpose}: pip install "flashschnet-lab[{extra}]"'
+        return PackageState(name, purpose, None, fix)
 
 
 def _release(text: str) -> tuple[int, ...]:

@@ -57,6 +57,25 @@ def test_table_shows_everything(diagnosis: Diagnosis) -> None:
         assert kernel.reason in text
 
 
+def test_an_extra_that_is_missing_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told how to get it; there is nothing to do."""
+    monkeypatch.setattr(doctor, "EXTRAS", {"not-a-package": ("hub", "models from elsewhere")})
+    found = diagnose()
+    assert found.extras[0].version is None
+    assert not any("not-a-package" in line for line in found.advice)
+    text = printed(found)
+    assert "not-a-package │ not installed" in text
+    assert 'for models from elsewhere: pip install "flashschnet-lab[hub]"' in text
+
+
+def test_extras_are_those_of_the_project() -> None:
+    tomllib = pytest.importorskip("tomllib")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    for name, (extra, _) in doctor.EXTRAS.items():
+        assert any(line.startswith(name) for line in extras[extra]), f"{name} of [{extra}]"
+
+
 def test_table_of_a_machine_with_little(diagnosis: Diagnosis) -> None:
     """Square brackets in an advice are text, not markup."""
     bare = dataclasses.replace(
