@@ -255,6 +255,7 @@ def test_buffers_of_a_whole_network_on_a_gpu(hidden):
     # h and its gradient, next x and its gradient, hidden layers.
     features = 3 * messages + messages + 2 * rows + 3 * rows
     sums = 4 * 128 * 8 * (tiles.row_blocks * tiles.table_splits(4) + tiles.rooms)
+    sums *= 3 * 22 / ENH.replicas  # three parts side by side, each with room for the largest
     pairs = 4 * 64 * tiles.rooms
     costs = stage_costs(shape, ENH, plan)
     alive = {cost.name: cost.live_bytes for cost in costs}
