@@ -163,8 +163,8 @@ def render(diagnosis: Diagnosis) -> Table:
         good = package.version is not None and not package.problem
         row(package.name, package.version or "missing", package.problem or package.purpose, good)
     for extra in diagnosis.extras:
-        good = True if extra.version else None
-        row(extra.name, extra.version or "not installed", extra.problem or extra.purpose, good)
+        there = True if extra.version else None
+        row(extra.name, extra.version or "not installed", extra.problem or extra.purpose, there)
     table.add_section()
     for kernel in diagnosis.kernels:
         found = f"{kernel.implementation}: {'runs' if kernel.usable else 'cannot run'}"
