@@ -64,14 +64,20 @@ def test_float32_is_as_good_as_the_original_float32(shared, name):
 
 @pytest.mark.parametrize("name", ["TorchMD General", "TorchMD Chignolin"])
 def test_a_table_keeps_its_promise(shared, name):
-    """Of conformations as they are in a simulation: displaced ones have steeper filters."""
+    """Where a simulation goes; and anywhere, up to twice the error of the original's float32.
+
+    Displaced conformations bring beads so close that filters are steeper than float32 can follow.
+    """
     pytest.importorskip("numba")
     model = imported_model(shared / "golden", name)
     case = next(cases(shared / "golden", name))
-    case = case.some(np.isin(case.labels, ["experimental", "kcenters", "frames100", "crystal"]))
     forces = evaluate(replace(model, prior=None), case, "exact", torch.float32)[1]
-    error = np.linalg.norm(forces - case.network_forces) / np.linalg.norm(case.network_forces)
-    assert error < class_of("exact").promise
+    promise = class_of("exact").promise
+    theirs = worst_frame(case.float32.astype(float), case.network_forces)
+    assert worst_frame(forces, case.network_forces) < max(promise, 2 * theirs)
+    met = np.isin(case.labels, ["experimental", "kcenters", "frames100", "crystal"])
+    exact = case.network_forces[met]
+    assert np.linalg.norm(forces[met] - exact) / np.linalg.norm(exact) < promise
 
 
 @pytest.mark.parametrize("molecule", STRUCTURES)
