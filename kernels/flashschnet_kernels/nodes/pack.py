@@ -94,7 +94,7 @@ def pack_nodes(weights: NodeWeights) -> PackedNodes:
     if width > WIDEST:
         raise ValueError(
             f"nodes=triton takes layers of up to {WIDEST} numbers, not {widest}; use "
-            "nodes=reference, or the plan flash-float32"
+            "nodes=reference, or the plan flash-float32 for messages of up to 128 channels"
         )
     halves, scales = zip(*(_halves(_padded(m, width, width)) for m in matrices), strict=True)
     channels = weights.blocks[0].to_channels.shape[0]
