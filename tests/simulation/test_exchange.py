@@ -96,13 +96,14 @@ def test_a_trade_scales_velocities_and_nothing_else(chain):
     torch.testing.assert_close(after.energy, energy, rtol=1e-5, atol=1e-4)
 
 
-def test_it_starts_at_the_temperatures_of_the_ladder(chain):
-    tempering = start(chain, replicas=6)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_it_starts_at_the_temperatures_of_the_ladder(chain, dtype):
+    tempering = start(chain, replicas=6, dtype=dtype)
     assert tempering.simulation.settings.temperatures == LADDER * 2
-    plain = Simulation(chain, 6, LADDER * 2, device="cpu", seed=1)
+    plain = Simulation(chain, 6, LADDER * 2, device="cpu", seed=1, dtype=dtype)
     torch.testing.assert_close(tempering.simulation.state.velocities, plain.state.velocities)
     # Float32 velocities are rounded twice on each of the two ways, and then squared.
-    rounding = 2 * 4 * 2.0**-24
+    rounding = 2 * 4 * 2.0**-24 if dtype == "float32" else 1e-12
     torch.testing.assert_close(
         tempering.simulation.state.kinetic, plain.state.kinetic, rtol=rounding, atol=0.0
     )
