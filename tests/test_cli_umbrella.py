@@ -36,11 +36,12 @@ def test_a_run_of_windows(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "2 windows of the end-to-end distance, 13.4 to 14 angstrom" in said
     assert "into the windows" in said and "umbrella --restart w" in said
-    first = json.loads((tmp_path / "w/profile.json").read_text())
+    first = json.loads((tmp_path / "w/profile.json").read_text(), parse_constant=pytest.fail)
     assert (tmp_path / "w/profile.png").read_bytes()[:4] == b"\x89PNG"
     assert first["windows"]["centres"] == [13.4, 14.0] and first["frames"] == 40
     found = [f for f in first["profile"]["free_energy"] if f is not None]
     assert min(found) == 0.0 and len(first["profile"]["edges"]) == 31
+    assert len(first["profile"]["error"]) == len(first["profile"]["free_energy"]) == 30
 
     stored = open_trajectory("w")
     assert stored.replicas == 4 and stored.restrained.shape == (40, 4, 1)

@@ -99,18 +99,18 @@ class UmbrellaRun:
                 "means": plain([values.mean() for values in self.samples], 4),
                 "overlap": plain(self.shared, 4),
             },
-            "profile": None if profile is None else profile_entry(profile, 4),
+            "profile": None if profile is None else _entry(profile),
         }
 
 
-def profile_entry(profile: Landscape, digits: int) -> dict[str, list]:
+def _entry(profile: Landscape) -> dict[str, list]:
     """Return a profile as plain JSON values, null where nothing was seen; kcal/mol."""
     from flashschnet_lab.measure.recorded import plain
 
     return {
-        "edges": plain(profile.edges[0], digits),
-        "free_energy": plain(profile.free_energy, digits),
-        "error": plain(profile.error, digits),
+        "edges": plain(profile.edges[0], 4),
+        "free_energy": plain(profile.free_energy, 4),
+        "error": plain(profile.error, 4),
     }
 
 
