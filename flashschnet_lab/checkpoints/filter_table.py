@@ -24,7 +24,7 @@ from flashschnet_lab.potentials.schnet import SchNet
 from flashschnet_lab.potentials.table_errors import filter_networks
 from flashschnet_lab.potentials.tables import CompiledTable, class_of, forms_of
 
-FORMAT = 1
+FORMAT = 2
 """Of the files; a higher one whenever tables are built in another way, so that none is kept."""
 _TENSOR = "coefficients"
 _LARGEST = 1 << 28

@@ -74,9 +74,10 @@ def fused_network(
     from flashschnet_kernels.nodes.parts import side_streams
 
     nodes = pack_nodes(weights)
-    packed = pack_table(table.to(bead_types.device), nodes.message_width)
+    half = plan.quantization == "fp16"
+    packed = pack_table(table.to(bead_types.device), nodes.message_width, halves=half)
     start = batch_features(nodes, bead_types)
-    precision = "float16" if plan.quantization == "fp16" else "float32"
+    precision = "float16" if half else "float32"
     streams = side_streams(bead_types.device)
     return lambda positions, tiles: evaluate(
         positions, tiles, start, nodes, packed, precision, streams

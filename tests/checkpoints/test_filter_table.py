@@ -120,7 +120,7 @@ def test_other_weights(path, network):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ({"format": 99}, "format 99, not 1"),
+        ({"format": 99}, "format 99, not 2"),
         ({"format": None}, "format None"),
         ({"drop": "pieces"}, "lacks 'pieces'"),
         ({"pieces": 0}, "describes no table"),

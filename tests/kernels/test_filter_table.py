@@ -133,7 +133,8 @@ def test_a_table_with_a_lower_cutoff(form, stretch):
         values, slopes = expand_with_slopes(near, table, 0)
         assert (values[1] - values[0]).abs().max() < 1e-6
         # Rounding leaves a compact slope 12 bits.
-        assert (slopes[1] - slopes[0]).abs().max() < (1e-5 if form == "cubic" else 1e-3)
+        allowed = 2 * lost_to_codes(table, 0) if form == "cubic" else 1e-3
+        assert (slopes[1] - slopes[0]).abs().max() < allowed < 2e-3
         if form == "cubic":
             assert found[r < lower].abs().max() < 1e-15
         errors.append(float((found - exact(r)).abs().max()))
@@ -141,9 +142,20 @@ def test_a_table_with_a_lower_cutoff(form, stretch):
     assert errors[0] / errors[1] > 0.7 * 2.0 ** ORDER[form]
 
 
+def lost_to_codes(table, block: int) -> float:
+    """Return how far slopes dW/dr at the ends of cubic pieces can be off: codes take 12 bits.
+
+    There dW/ds = rise + c3 / 2 +- c2, where c3 is a multiple of the unit and c2 has 11 bits left.
+    """
+    c2 = table.coefficients[block, :, 2].abs().max()
+    steepest = table.knots.slope(torch.zeros(1, dtype=torch.float64))
+    return float((table.unit[block] / 4 + c2 * 2**-12 + 1e-6) * steepest)
+
+
 @pytest.mark.parametrize("stretch", STRETCHES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_cubic_pieces_are_exact_at_their_ends(kind, stretch):
+    """Values to the rounding of float32, slopes to that of the two coefficients with codes."""
     table = table_of(kind, "cubic", 64, stretch)
     ends = table.knots.ends()[:-1]
     for block, network in enumerate(networks(kind)):
@@ -151,7 +163,8 @@ def test_cubic_pieces_are_exact_at_their_ends(kind, stretch):
         filters = exact_filters(network)
         exact, exact_slopes = torch.func.jvp(filters, (ends,), (torch.ones_like(ends),))
         assert worst(values, exact) < 1e-6  # coefficients are float32
-        assert worst(slopes, exact_slopes) < 1e-5
+        assert (slopes - exact_slopes).abs().max() < lost_to_codes(table, block)
+        assert worst(slopes, exact_slopes) < 2e-4
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -225,14 +238,15 @@ def test_slopes_are_the_derivative_of_the_filters(kind, form):
     torch.testing.assert_close(slopes.sum(1), gradient, rtol=0.0, atol=1e-12 * scale)
 
 
-def test_a_compact_piece_fits_in_two_words():
-    """c2 is a multiple of the block's unit, and its code is in the lowest bits of c1."""
-    table = table_of("exp_normal", "compact")
-    c1, c2 = table.coefficients[:, :-1, 1], table.coefficients[:, :-1, 2]
-    code = c1.contiguous().view(torch.int32) & (CODES - 1)
+@pytest.mark.parametrize("form", FORMS)
+def test_a_piece_fits_in_a_word_less_than_it_has_coefficients(form):
+    """The last one is a multiple of the block's unit; its code is in the lowest bits before it."""
+    table = table_of("exp_normal", form)
+    before, last = table.coefficients[:, :-1, -2], table.coefficients[:, :-1, -1]
+    code = before.contiguous().view(torch.int32) & (CODES - 1)
     unit = torch.tensor(table.unit)[:, None, None]
-    torch.testing.assert_close(c2, (code - CODES // 2) * unit, rtol=1e-6, atol=0.0)
-    assert (piece_bytes("cubic"), piece_bytes("compact")) == (16, 8)
+    torch.testing.assert_close(last, (code - CODES // 2) * unit, rtol=1e-6, atol=0.0)
+    assert piece_bytes(form) == 4 * (table.coefficients.shape[2] - 1)
 
 
 def test_tables_hold_what_their_shape_says():

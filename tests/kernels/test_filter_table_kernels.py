@@ -11,7 +11,7 @@ from torch import Tensor
 from flashschnet_kernels.neighbors.reference import pairs_within
 from tests.kernels.cases import CASES, CUTOFF, KINDS, Case, case_from, poisoned, scattered
 from tests.kernels.tables import by_definition, sizes_of_terms, table_of
-from tests.kernels.tolerances import assert_as_exact_as_eager, assert_within
+from tests.kernels.tolerances import SIXTEEN_BIT, assert_as_exact_as_eager, assert_within
 
 pytest.importorskip("triton")
 
@@ -40,11 +40,13 @@ def tiles_of(case: Case, device: torch.device):
     return search(case.coordinates(torch.float32, device))
 
 
-def by_kernel(operator, case: Case, table, block: int, device: torch.device) -> tuple[Tensor, ...]:
+def by_kernel(
+    operator, case: Case, table, block: int, device: torch.device, halves: bool = False
+) -> tuple[Tensor, ...]:
     tiles = tiles_of(case, device)
     x = case.coordinates(torch.float32, device).requires_grad_()
     h = case.random(case.beads, torch.float32, device, seed=1).requires_grad_()
-    packed = operator.pack_table(table.to(device))
+    packed = operator.pack_table(table.to(device), halves=halves)
     s = operator.convolution_coordinates(x, tiles, packed.knots)
     messages = operator.pass_messages(h, s, tiles, packed, block)
     g = case.random(case.beads, torch.float32, device, seed=2)
@@ -68,6 +70,34 @@ def test_against_the_definition(operator, triton_device, name, form, kind):
     with poisoned():
         found = by_kernel(operator, case, table, 1, triton_device)
     check(case, table, 1, found)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_pieces_in_sixteen_bit(operator, triton_device, name):
+    """Against the definition with coefficients that are float16: what is left is arithmetic."""
+    case = whole(CASES[name])
+    table = table_of(case, form="compact")
+    rounded = replace(table, coefficients=table.coefficients.half().float())
+    with poisoned():
+        found = by_kernel(operator, case, table, 1, triton_device, halves=True)
+    exact = by_definition(case, rounded, torch.float64, 1)
+    scales = sizes_of_terms(case, rounded, 1)
+    for part, wanted, scale in zip(found, exact, scales, strict=True):
+        assert_within(part, wanted, SIXTEEN_BIT["float16"] * scale)
+
+
+def test_which_tables_become_sixteen_bit(operator):
+    case = CASES["one pair"]
+    compact, cubic = (table_of(case, form=form) for form in ("compact", "cubic"))
+
+    def words(table, factor: float = 1.0) -> tuple[torch.dtype, int]:
+        scaled = replace(table, coefficients=table.coefficients * factor)
+        packed = operator.pack_table(scaled, halves=True).words
+        return packed.dtype, packed.shape[3]
+
+    assert words(compact) == (torch.float16, 3)
+    assert words(compact, 1e6) == words(compact, 1e-6) == (torch.float32, 2)
+    assert words(cubic) == (torch.float32, 3)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -96,15 +126,6 @@ def test_slopes_of_blocks_add_up(operator, triton_device):
     together = slopes(1, into=slopes(0))
     assert_within(together, (slopes(0).double() + slopes(1).double()).cpu(), 1e-5)
     assert together.abs().max() > 0.1
-
-
-def test_few_programs_and_many_give_the_same_bits(operator, triton_device, monkeypatch):
-    case = whole(replace(case_from(scattered(24, 8.0, seed=3)), channels=32))
-    table = table_of(case)
-    few = by_kernel(operator, case, table, 1, triton_device)
-    monkeypatch.setattr(operator, "FEW", 0)
-    for a, b in zip(few, by_kernel(operator, case, table, 1, triton_device), strict=True):
-        assert_within(a, b.double().cpu(), 1e-5)  # columns are added up in another order
 
 
 def test_same_bits_every_run(operator, triton_device):

@@ -77,7 +77,7 @@ def by_kernels(network, case: Case, weights: NodeWeights, table, device, precisi
     from flashschnet_kernels.nodes.pack import pack_nodes
 
     nodes = pack_nodes(on(weights, device))
-    packed = pack_table(table.to(device), nodes.message_width)
+    packed = pack_table(table.to(device), nodes.message_width, halves=precision == "float16")
     x = case.coordinates(torch.float32, device)
     tiles = TileSearch(case.molecule_sizes, CUTOFF, device)(x)
     start = network.batch_features(nodes, types_of(case).to(device))
@@ -111,8 +111,8 @@ def check(network, case, weights, table, device, precision="float32"):
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_against_the_definition(network, triton_device, sizes, precision):
     case = batch_of(sizes)
-    weights = random_weights(**SHAPE)
-    check(network, case, weights, table_of(case, blocks=3), triton_device, precision)
+    weights, form = random_weights(**SHAPE), "compact" if precision == "float16" else "cubic"
+    check(network, case, weights, table_of(case, form=form, blocks=3), triton_device, precision)
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
@@ -180,7 +180,9 @@ def test_a_table_of_another_width_is_refused(network, triton_device, monkeypatch
     from flashschnet_kernels.filter_table import triton
 
     case, pack_table = batch_of((3,)), triton.pack_table
-    monkeypatch.setattr(triton, "pack_table", lambda table, width: pack_table(table, 2 * width))
+    monkeypatch.setattr(
+        triton, "pack_table", lambda table, width, **_: pack_table(table, 2 * width)
+    )
     with pytest.raises(ValueError, match="a table 128 wide, for messages of 64"):
         by_kernels(network, case, random_weights(**SHAPE), table_of(case, blocks=3), triton_device)
 

@@ -57,16 +57,16 @@ def test_turns_and_lanes_together():
 
 @pytest.mark.parametrize("sizes", [(20_000, 49), (49, 20_000, 49), (9000, 300, 9000, 300)])
 def test_no_part_is_added_up_in_another_order_than_the_whole(sizes):
-    """Sums are split among programs, and columns taken in eights, where programs are few."""
-    from flashschnet_kernels.filter_table.triton import FEW, PROGRAMS
+    """Sums are split among programs where row blocks are few."""
+    from flashschnet_kernels.filter_table.triton import PROGRAMS
 
-    assert parts.TOO_FEW == max(FEW, PROGRAMS)
+    assert parts.FEWEST_OF_A_PART == PROGRAMS
     layout = lay_out(sizes, CPU)
     tiles = SimpleNamespace(layout=layout, most_tiles=layout.candidates)
     lanes = parts.lanes_of(tiles, 128, 4, 4)  # type: ignore[arg-type]
     found = [part for lane in lanes for part in lane]
     assert sorted(row for part in found for row in range(*part)) == [*range(layout.row_blocks)]
-    assert all((end - first) * 4 > parts.TOO_FEW for first, end in found)
+    assert all((end - first) * 4 >= parts.FEWEST_OF_A_PART for first, end in found)
 
 
 def test_lanes_without_a_gpu_are_called_one_after_another():

@@ -208,7 +208,7 @@ def test_tables_leave_few_flops_and_much_traffic_on_the_chip(name):
     assert predicted_bytes(costs) < predicted_bytes(stage_costs(shape, ENH, FLASH))
     assert predicted_peak_bytes(costs) < 1.2 * predicted_peak_bytes(half)
     # A piece of every pair, channel and block, forward and backward.
-    words = table_tiles.WORDS[name]
+    words = table_tiles.words_of(plan)
     read = 2 * 4 * 4 * words * 128 * tiling(ENH).pairs
     on_chip = sum(cost.on_chip_bytes for cost in costs)
     assert read < on_chip < 1.5 * read

@@ -7,9 +7,11 @@ energy, and neighbouring pieces meet, so a simulation conserves energy as with t
 
 Two forms, both in t = s - k, from -1/2 to 1/2 within piece k:
 
-    cubic    W = c0 + t (c1 + t (c2 + t c3)): cubic Hermite, value and slope are exact at both ends
-    compact  W = c0 + t (c1 + t c2): slope (nearly) exact at both ends; c2 is one of 4096 numbers,
-             whose code takes the lowest 12 bits of c1, so that a piece is two words instead of four
+    cubic    W = c0 + t (c1 + t (c2 + t c3)): value exact at both ends, and slope nearly
+    compact  W = c0 + t (c1 + t c2): slope nearly exact at both ends
+
+The last coefficient is one of 4096 numbers, and its code takes the lowest 12 bits of the one before
+it: a piece is three words, or two, and a quarter or a third less is read.
 """
 
 from __future__ import annotations
@@ -26,10 +28,11 @@ from flashschnet_kernels.radial_basis.reference import filter_envelope, radial_b
 
 FORMS = {"cubic": 4, "compact": 3}
 """Name to coefficients of a piece."""
-WORDS = {"cubic": 4, "compact": 2}
+WORDS = {"cubic": 3, "compact": 2}
 """Name to words of 32 bits that a kernel reads for a piece and channel."""
 CODES = 1 << 12
-"""Values that c2 of the compact form takes; as many of the lowest bits of c1 are its code."""
+"""Values that the last coefficient takes; as many of the lowest bits of the one before are its
+code."""
 _FEEDBACK = 0.25
 
 
@@ -42,8 +45,9 @@ class FilterTable:
         form: a key of `FORMS`.
         coefficients: [blocks, pieces + 1, 4 or 3, channels] float32, c0 first; the last piece is
             zero.
-        unit: per block, the spacing of c2 in the compact form: c2 = unit (code - 2048), and the
-            lowest 12 bits of c1 are the code. 0 for the cubic form.
+        unit: per block, the spacing of the last coefficient (c3 of the cubic form, c2 of the
+            compact one): it is unit (code - 2048), and the lowest 12 bits of the coefficient before
+            it are the code.
     """
 
     knots: Knots
@@ -86,11 +90,7 @@ def build_table(networks: Sequence[FilterNetwork], knots: Knots, form: str) -> F
             )
     ends = [_ends(network, knots) for network in networks]
     values, slopes = (torch.stack(column) for column in zip(*ends, strict=True))
-    unit = torch.zeros(len(networks), dtype=torch.float64)
-    if form == "cubic":
-        pieces = _cubic(values, slopes)
-    else:
-        pieces, unit = _compact(values, slopes)
+    pieces, unit = (_cubic if form == "cubic" else _compact)(values, slopes)
     beyond = torch.zeros_like(pieces[:, :1])
     coefficients = torch.cat([pieces, beyond], dim=1).float().contiguous()
     return FilterTable(knots, form, coefficients, tuple(unit.tolist()))
@@ -133,13 +133,17 @@ def _ends(network: FilterNetwork, knots: Knots) -> tuple[Tensor, Tensor]:
     return found[0].cpu(), (found[1] / knots.slope(r)[:, None]).cpu()
 
 
-def _cubic(values: Tensor, slopes: Tensor) -> Tensor:
-    """Return [blocks, pieces, 4, channels]: the cubic with these values and slopes at both ends."""
+def _cubic(values: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
+    """Return [blocks, pieces, 4, channels]: cubics with these values and slopes at both ends.
+
+    c2 and c3 are rounded first, so that c0 and c1 can still meet both values: what is lost to the
+    codes is in the slopes alone, and the energy has no steps.
+    """
     f0, f1, g0, g1 = values[:, :-1], values[:, 1:], slopes[:, :-1], slopes[:, 1:]
     rise = f1 - f0
-    c0 = (f0 + f1) / 2 + (g0 - g1) / 8
-    c1 = 1.5 * rise - (g0 + g1) / 4
-    return torch.stack([c0, c1, (g1 - g0) / 2, g0 + g1 - 2 * rise], dim=2)
+    c3, code, unit = _coded(g0 + g1 - 2 * rise)
+    c2 = _with_low_bits(((g1 - g0) / 2).float(), code).double()
+    return torch.stack([(f0 + f1) / 2 - c2 / 4, rise - c3 / 4, c2, c3], dim=2), unit
 
 
 def _compact(values: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,13 +154,9 @@ def _compact(values: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
     led back, a quarter per piece, so that no error builds up.
     """
     f1, g0, g1 = values[:, 1:], slopes[:, :-1], slopes[:, 1:]
-    bend = (g1 - g0) / 2
-    unit = bend.abs().amax((1, 2)).clamp(min=1e-30) / (CODES // 2 - 1)
-    unit = unit.float().double()
-    code = (bend / unit[:, None, None]).round().to(torch.int32) + CODES // 2
+    c2, code, unit = _coded((g1 - g0) / 2)
     middle = (g0 + g1) / 2
-    c0, c1 = torch.empty_like(bend), torch.empty_like(bend)
-    c2 = (code - CODES // 2) * unit[:, None, None]
+    c0, c1 = torch.empty_like(c2), torch.empty_like(c2)
     reached = torch.zeros_like(f1[:, 0])
     for piece in reversed(range(f1.shape[1])):
         wanted = middle[:, piece] + _FEEDBACK * (reached - f1[:, piece])
@@ -164,6 +164,17 @@ def _compact(values: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
         c0[:, piece] = reached - c1[:, piece] / 2 - c2[:, piece] / 4
         reached = reached - c1[:, piece]
     return torch.stack([c0, c1, c2], dim=2), unit
+
+
+def _coded(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return float64 values [blocks, pieces, channels] as multiples of a unit of each block.
+
+    The multiples themselves, their codes (int32), and the units.
+    """
+    unit = values.abs().amax((1, 2)).clamp(min=1e-30) / (CODES // 2 - 1)
+    unit = unit.float().double()
+    code = (values / unit[:, None, None]).round().to(torch.int32) + CODES // 2
+    return (code - CODES // 2) * unit[:, None, None], code, unit
 
 
 def _with_low_bits(values: Tensor, code: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-CUBIC: tl.constexpr = tl.constexpr(4)
+CUBIC: tl.constexpr = tl.constexpr(3)
 
 
 @triton.jit
@@ -36,92 +36,88 @@ def piece_of(s):
 
 
 @triton.jit
-def code_of(c1, whole):
-    """Return the number in the lowest 12 bits of c1 less 2048, so that c2 = unit code.
+def code_of(word, whole):
+    """Return the number in the lowest 12 bits of a word less 2048: the last coefficient over unit.
 
     The bits become the mantissa of 2^23 + number (`whole` is 2^23), so that nothing is converted
     and the difference is exact.
     """
-    number = (c1.to(tl.int32, bitcast=True) & 4095) | whole
+    number = (word.to(tl.int32, bitcast=True) & 4095) | whole
     return number.to(tl.float32, bitcast=True) - 8390656.0
 
 
 @triton.jit
-def cubic_at(at, inside, SLICE: tl.constexpr, SKIP: tl.constexpr):
-    """Return the four words of a cubic piece, [COLUMNS, ROWS, SLICE] each.
-
-    With SKIP, pairs that are not `inside` get zeros and read nothing, the same numbers. A third of
-    the pairs in tiles is none, and what is not read leaves the cache to others. That is worth its
-    instructions on a full GPU, and not where programs are few, or for the two compact words.
-    """
-    if SKIP:
-        inside = inside[:, :, None]
-        c0 = tl.load(at, mask=inside, other=0.0)
-        c1 = tl.load(at + SLICE, mask=inside, other=0.0)
-        c2 = tl.load(at + 2 * SLICE, mask=inside, other=0.0)
-        c3 = tl.load(at + 3 * SLICE, mask=inside, other=0.0)
-    else:
-        c0, c1 = tl.load(at), tl.load(at + SLICE)
-        c2, c3 = tl.load(at + 2 * SLICE), tl.load(at + 3 * SLICE)
-    return c0, c1, c2, c3
+def halves_at(table, piece, channel, SLICE: tl.constexpr):
+    """Return c0, c1, c2 of pieces in float16, [COLUMNS, ROWS, SLICE] each."""
+    at = table + (piece * (3 * SLICE))[:, :, None] + channel[None, None, :]
+    return tl.load(at), tl.load(at + SLICE), tl.load(at + 2 * SLICE)
 
 
 @triton.jit
-def filters_at(
-    table,
-    piece,
-    t,
-    channel,
-    unit,
-    whole,
-    pieces,
-    SLICE: tl.constexpr,
-    WORDS: tl.constexpr,
-    SKIP: tl.constexpr,
-):
+def filters_at(table, piece, t, channel, unit, whole, SLICE: tl.constexpr, WORDS: tl.constexpr):
     """Return W [COLUMNS, ROWS, SLICE] of pieces and t [COLUMNS, ROWS]."""
-    at = table + (piece * (WORDS * SLICE))[:, :, None] + channel[None, None, :]
     t = t[:, :, None]
-    if WORDS == CUBIC:
-        c0, c1, c2, c3 = cubic_at(at, piece < pieces, SLICE, SKIP)
-        return c0 + t * (c1 + t * (c2 + t * c3))
+    if table.dtype.element_ty == tl.float16:
+        c0, c1, c2 = halves_at(table, piece, channel, SLICE)
+        t = t.to(tl.float16)
+        return (c0 + t * (c1 + t * c2)).to(tl.float32)
     else:
+        at = table + (piece * (WORDS * SLICE))[:, :, None] + channel[None, None, :]
         c0, c1 = tl.load(at), tl.load(at + SLICE)
-        return c0 + t * (c1 + (t * unit) * code_of(c1, whole))
+        if WORDS == CUBIC:
+            c2 = tl.load(at + 2 * SLICE)
+            return c0 + t * (c1 + t * (c2 + (t * unit) * code_of(c2, whole)))
+        else:
+            return c0 + t * (c1 + (t * unit) * code_of(c1, whole))
 
 
 @triton.jit
 def filters_and_slopes_at(
-    table,
-    piece,
-    t,
-    channel,
-    unit,
-    whole,
-    pieces,
-    SLICE: tl.constexpr,
-    WORDS: tl.constexpr,
-    SKIP: tl.constexpr,
+    table, piece, t, channel, unit, whole, SLICE: tl.constexpr, WORDS: tl.constexpr
 ):
     """Return W and dW/ds [COLUMNS, ROWS, SLICE]."""
-    at = table + (piece * (WORDS * SLICE))[:, :, None] + channel[None, None, :]
     t = t[:, :, None]
-    if WORDS == CUBIC:
-        c0, c1, c2, c3 = cubic_at(at, piece < pieces, SLICE, SKIP)
-        inner = c2 + t * c3
-        middle = c1 + t * inner
-        return c0 + t * middle, middle + t * (inner + t * c3)
+    if table.dtype.element_ty == tl.float16:
+        c0, c1, c2 = halves_at(table, piece, channel, SLICE)
+        t = t.to(tl.float16)
+        bend = t * c2
+        middle = c1 + bend
+        return (c0 + t * middle).to(tl.float32), (middle + bend).to(tl.float32)
     else:
+        at = table + (piece * (WORDS * SLICE))[:, :, None] + channel[None, None, :]
         c0, c1 = tl.load(at), tl.load(at + SLICE)
-        code, step = code_of(c1, whole), t * unit
-        return c0 + t * (c1 + step * code), c1 + (2.0 * step) * code
+        if WORDS == CUBIC:
+            c2 = tl.load(at + 2 * SLICE)
+            bend = (t * unit) * code_of(c2, whole)
+            inner = c2 + bend
+            middle = c1 + t * inner
+            return c0 + t * middle, middle + t * (inner + bend)
+        else:
+            bend = (t * unit) * code_of(c1, whole)
+            middle = c1 + bend
+            return c0 + t * middle, middle + bend
 
 
 @triton.jit
+def offset_of(number, slice_words, slice_quads, table):
+    """Return where a slice begins in a table.
+
+    Triton reads as many numbers at a time as an address is a multiple of. Halves would come in
+    eights, and features come in fours: threads would have to exchange one of them. `slice_quads`,
+    a quarter of the numbers of a slice, is not specialised, so that no more is known of a slice of
+    halves than that it begins at a multiple of four.
+    """
+    if table.dtype.element_ty == tl.float16:
+        return number.to(tl.int64) * slice_quads * 4
+    else:
+        return number.to(tl.int64) * slice_words
+
+
+@triton.jit(do_not_specialize=["slice_quads"])
 def forward_kernel(
     s_at,  # [row blocks, most_tiles, ROWS, TILE]
     features,  # [beads, channels]
-    table,  # [slices, pieces + 1, WORDS, SLICE]
+    table,  # [slices, pieces + 1, WORDS, SLICE] float32, or three float16 for WORDS
     first_bead,
     molecule_end,
     count,
@@ -130,9 +126,9 @@ def forward_kernel(
     column_sums,  # [row blocks, most_tiles, TILE, channels]
     unit,
     whole,
-    pieces,
     channels,
     slice_words,
+    slice_quads,
     most_tiles,
     splits,
     ROWS: tl.constexpr,
@@ -140,7 +136,6 @@ def forward_kernel(
     COLUMNS: tl.constexpr,
     SLICE: tl.constexpr,
     WORDS: tl.constexpr,
-    SKIP: tl.constexpr,
 ):
     """Write m_i = sum_j W(r_ij) h_j as partial sums; grid (row blocks * splits, slices).
 
@@ -150,7 +145,7 @@ def forward_kernel(
     number = tl.program_id(1)
     c = tl.arange(0, SLICE)
     own = number * SLICE + c
-    table += number.to(tl.int64) * slice_words
+    table += offset_of(number, slice_words, slice_quads, table)
     end = tl.load(molecule_end + row)
     i = tl.load(first_bead + row) + tl.arange(0, ROWS)
     at_i = i.to(tl.int64)[:, None] * channels + own[None, :]
@@ -166,7 +161,7 @@ def forward_kernel(
         at_j = j.to(tl.int64)[:, None] * channels + own[None, :]
         h_j = tl.load(features + at_j, mask=(j < end)[:, None], other=0.0)  # [COLUMNS, SLICE]
         piece, t = piece_of(s)
-        filters = filters_at(table, piece, t, c, unit, whole, pieces, SLICE, WORDS, SKIP)
+        filters = filters_at(table, piece, t, c, unit, whole, SLICE, WORDS)
         received += filters * h_j[:, None, :]
         sent = tl.sum(filters * h_i[None, :, :], axis=1)  # [COLUMNS, SLICE]
         at = ((line + place) * TILE + first + tl.arange(0, COLUMNS))[:, None] * channels
@@ -175,7 +170,7 @@ def forward_kernel(
     tl.store(row_sums + at + own[None, :], tl.sum(received, axis=0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["slice_quads"])
 def backward_kernel(
     s_at,
     features,
@@ -190,9 +185,9 @@ def backward_kernel(
     column_sums,
     unit,
     whole,
-    pieces,
     channels,
     slice_words,
+    slice_quads,
     most_tiles,
     splits,
     pairs,
@@ -201,7 +196,6 @@ def backward_kernel(
     COLUMNS: tl.constexpr,
     SLICE: tl.constexpr,
     WORDS: tl.constexpr,
-    SKIP: tl.constexpr,
     FEATURES: tl.constexpr,
     ADD: tl.constexpr,
 ):
@@ -214,7 +208,7 @@ def backward_kernel(
     number = tl.program_id(1)
     c = tl.arange(0, SLICE)
     own = number * SLICE + c
-    table += number.to(tl.int64) * slice_words
+    table += offset_of(number, slice_words, slice_quads, table)
     slope_at += number.to(tl.int64) * pairs
     end = tl.load(molecule_end + row)
     i = tl.load(first_bead + row) + tl.arange(0, ROWS)
@@ -234,9 +228,7 @@ def backward_kernel(
         h_j = tl.load(features + at_j, mask=(j < end)[:, None], other=0.0)  # [COLUMNS, SLICE]
         g_j = tl.load(gradient + at_j, mask=(j < end)[:, None], other=0.0)
         piece, t = piece_of(s)
-        filters, slopes = filters_and_slopes_at(
-            table, piece, t, c, unit, whole, pieces, SLICE, WORDS, SKIP
-        )
+        filters, slopes = filters_and_slopes_at(table, piece, t, c, unit, whole, SLICE, WORDS)
         if FEATURES:
             received += filters * g_j[:, None, :]
             sent = tl.sum(filters * g_i[None, :, :], axis=1)  # [COLUMNS, SLICE]

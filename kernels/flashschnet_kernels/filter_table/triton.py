@@ -14,7 +14,7 @@ from torch import Tensor
 from flashschnet_kernels.ahead_of_time import Specialisation
 from flashschnet_kernels.filter_table import tile_kernels, tile_pairs
 from flashschnet_kernels.filter_table.knots import Knots
-from flashschnet_kernels.filter_table.table import CODES, WORDS, FilterTable
+from flashschnet_kernels.filter_table.table import CODES, FORMS, WORDS, FilterTable
 from flashschnet_kernels.first_order import first_order
 from flashschnet_kernels.message_passing.tile_sums import Sums, partial_sums, reduce_partials
 from flashschnet_kernels.neighbors.tiles import COLUMNS, ROWS, Tiles
@@ -23,13 +23,13 @@ SLICE = 32
 """Channels of a slice: a row of the table is then one line of the cache per word."""
 PART = 4
 """Columns taken at a time: with 8 rows and a slice, what the registers of one warp hold."""
-FEW = 2112
-"""Programs that a GPU runs all at once: then the backward takes twice the columns at a time, which
-needs more registers and waits half as often, and no load is skipped (`tile_kernels.cubic_at`)."""
 PROGRAMS = 1056
 """Programs that keep a large GPU busy; with fewer row blocks, several share the tiles of one."""
 MANY_PROGRAMS, TILES_OF_A_SPLIT = 4224, 20
 """A large molecule alone does better with so many, as long as each has that many candidates."""
+LARGEST_HALF, SMALLEST_HALF = 3e4, 3e-3
+"""What the largest value and slope of a block lie between for float16 to hold a table: below the
+largest number, and so far above 6e-5 that what has fewer digits is too small to count."""
 WHOLE = 0x4B000000
 """The bits of 2^23 in float32, an argument so that the GPU keeps it in a register."""
 
@@ -39,9 +39,10 @@ class PackedTable:
     """A table as the kernels read it.
 
     Attributes:
-        words: [blocks, slices, pieces + 1, 4 or 2, SLICE] float32, padded with zeros.
+        words: [blocks, slices, pieces + 1, 3 or 2, SLICE] float32, or 3 coefficients in float16,
+            padded with zeros.
         knots: where the pieces lie.
-        unit: per block, of the compact form.
+        unit: per block, of the last coefficient, which float32 words hold as a code.
         channels: width before padding.
     """
 
@@ -56,23 +57,40 @@ class PackedTable:
         return self.words.shape[1] * self.words.shape[4]
 
 
-def pack_table(table: FilterTable, width: int | None = None) -> PackedTable:
+def pack_table(
+    table: FilterTable, width: int | None = None, *, halves: bool = False
+) -> PackedTable:
     """Return a table as the kernels read it.
 
     Args:
         table: on the device of the kernels.
         width: channels that features are padded to; default the next multiple of the slice.
+        halves: whether the three coefficients of a compact table may be float16: a quarter less to
+            read, and no code to take apart, for a force error of about 1e-3. Tables with numbers
+            that float16 cannot hold, and cubic ones, stay as they are.
     """
     width = width or -(-table.channels // SLICE) * SLICE
-    words = WORDS[table.form]  # c2 of the compact form travels in the lowest bits of c1
+    halves = halves and table.form == "compact" and fit_halves(table)
+    words = table.coefficients.shape[2] if halves else WORDS[table.form]
     blocks, pieces = table.coefficients.shape[0], table.coefficients.shape[1]
     padded = table.coefficients.new_zeros(blocks, pieces, words, width)
     padded[..., : table.channels] = table.coefficients[:, :, :words]
-    if table.form == "compact":  # what is zero needs the code of c2 = 0
-        codes = padded[:, :, 1].view(torch.int32)
-        codes.masked_fill_(padded[:, :, 1] == 0.0, CODES // 2)
+    if halves:
+        padded = padded.half()
+    else:  # the last coefficient travels in the word before; what is zero needs the code of zero
+        codes = padded[:, :, -1].view(torch.int32)
+        codes.masked_fill_(padded[:, :, -1] == 0.0, CODES // 2)
     sliced = padded.view(blocks, pieces, words, width // SLICE, SLICE).permute(0, 3, 1, 2, 4)
     return PackedTable(sliced.contiguous(), table.knots, table.unit, table.channels)
+
+
+def fit_halves(table: FilterTable) -> bool:
+    """Whether float16 holds the values and slopes of a table as well as it holds any number.
+
+    It has 11 digits down to 6e-5 and fewer below; filters of usual models are about 1.
+    """
+    size = table.coefficients[:, :, :2].abs().amax((1, 3))  # [blocks, 2]
+    return bool(size.max() < LARGEST_HALF) and bool(size.min() > SMALLEST_HALF)
 
 
 def splits_of(tiles: Tiles, slices: int) -> int:
@@ -104,7 +122,6 @@ def launch_forward(
     """
     slices = table.words.shape[1]
     splits = sums.rows.shape[1]
-    few = tiles.layout.row_blocks * splits * slices <= FEW
     if tiles.layout.row_blocks:
         tile_kernels.forward_kernel[(tiles.layout.row_blocks * splits, slices)](
             s,
@@ -114,7 +131,7 @@ def launch_forward(
             sums.rows,
             sums.columns,
             *_scalars(table, block, tiles, splits),
-            **_constants(table, PART, few),
+            **_constants(table),
         )
 
 
@@ -143,7 +160,6 @@ def launch_backward(
     slices = table.words.shape[1]
     splits = sums.rows.shape[1] if sums is not None else splits_of(tiles, slices)
     target = sums if sums is not None else Sums(slopes, slopes)  # not touched without
-    few = tiles.layout.row_blocks * splits * slices <= FEW
     if tiles.layout.row_blocks:
         tile_kernels.backward_kernel[(tiles.layout.row_blocks * splits, slices)](
             s,
@@ -158,7 +174,7 @@ def launch_backward(
             slopes.stride(0),
             FEATURES=sums is not None,
             ADD=add,
-            **_constants(table, 2 * PART if few else PART, few),
+            **_constants(table),
         )
 
 
@@ -249,19 +265,17 @@ def _tile_arguments(tiles: Tiles) -> tuple[Tensor, ...]:
 
 
 def _scalars(table: PackedTable, block: int, tiles: Tiles, splits: int) -> tuple[Any, ...]:
-    unit, pieces, slice_words = table.unit[block], table.knots.pieces, table.words[0, 0].numel()
-    return unit, WHOLE, pieces, table.width, slice_words, tiles.most_tiles, splits
+    words = table.words[0, 0].numel()
+    return table.unit[block], WHOLE, table.width, words, words // 4, tiles.most_tiles, splits
 
 
-def _constants(table: PackedTable, part: int, few: bool) -> dict[str, Any]:
-    words = table.words.shape[3]
+def _constants(table: PackedTable) -> dict[str, Any]:
     return {
         "ROWS": ROWS,
         "TILE": COLUMNS,
-        "COLUMNS": part,
+        "COLUMNS": PART,
         "SLICE": table.words.shape[4],
-        "WORDS": words,
-        "SKIP": words == WORDS["cubic"] and not few,
+        "WORDS": table.words.shape[3],
         "num_warps": 1,
         "num_stages": 1,
     }
@@ -276,24 +290,23 @@ def specialisations() -> list[Specialisation]:
     )
     signature |= dict.fromkeys(("first_bead", "molecule_end", "count", "column"), "*i32")
     signature |= dict.fromkeys(
-        ("whole", "pieces", "channels", "slice_words", "most_tiles", "splits", "pairs", "slices"),
+        ("whole", "channels", "slice_words", "slice_quads", "most_tiles", "splits", "pairs")
+        + ("slices",),
         "i32",
     )
     signature |= dict.fromkeys(("unit", "scale", "stretch", "cutoff", "beyond"), "fp32")
     found = []
-    for words in WORDS.values():
+    for words, number, sums in (
+        (WORDS["cubic"], "*fp32", "*fp32"),
+        (WORDS["compact"], "*fp32", "*bf16"),
+        (FORMS["compact"], "*fp16", "*bf16"),
+    ):
         shape = {"ROWS": ROWS, "TILE": COLUMNS, "COLUMNS": PART, "SLICE": SLICE, "WORDS": words}
-        if words == WORDS["compact"]:
-            signature |= {"column_sums": "*bf16"}
-        cubic = words == WORDS["cubic"]
-        for skip in (False, True) if cubic else (False,):
-            constants = shape | {"SKIP": skip}
-            found.append(_variant(tile_kernels.forward_kernel, signature, constants))
+        signature |= {"table": number, "column_sums": sums}
+        found.append(_variant(tile_kernels.forward_kernel, signature, shape))
         for features, add in ((True, False), (True, True), (False, True)):
-            for part in (PART, 2 * PART):
-                flags = {"FEATURES": features, "ADD": add, "COLUMNS": part}
-                flags |= {"SKIP": cubic and part == PART}
-                found.append(_variant(tile_kernels.backward_kernel, signature, shape | flags))
+            flags = {"FEATURES": features, "ADD": add}
+            found.append(_variant(tile_kernels.backward_kernel, signature, shape | flags))
     signature |= {"column_sums": "*fp32"}
     for even in (False, True):
         shape = {"ROWS": ROWS, "COLUMNS": COLUMNS, "EVEN": even}

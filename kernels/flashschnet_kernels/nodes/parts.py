@@ -24,8 +24,8 @@ MOST_BYTES = 2 * 10**9
 """Room for column sums, about: a batch that needs more is worked on in turns, which cost time."""
 FEWEST_PROGRAMS = 2816
 """Programs of a convolution in a part, about: fewer leave a large GPU idle."""
-TOO_FEW = 2112
-"""A part with no more would be added up in another order than the whole (`filter_table.triton`)."""
+FEWEST_OF_A_PART = 1056
+"""A part with fewer would be added up in another order than the whole (`filter_table.triton`)."""
 ALIGNED = 4
 """Row blocks that a part begins at a multiple of: so that programs of the bead work, two row blocks
 each, take the same beads as in the whole batch, and tensors begin at a multiple of 16 bytes."""
@@ -46,7 +46,7 @@ def lanes_of(
     programs = tiles.layout.row_blocks * slices
     lanes = LANES if programs <= MANY_PROGRAMS else 1
     count = max(1, min(lanes * turns, programs // FEWEST_PROGRAMS))
-    parts = _joined(cut(tiles.layout, count), TOO_FEW // slices + 1)
+    parts = _joined(cut(tiles.layout, count), -(-FEWEST_OF_A_PART // slices))
     return [parts[lane::lanes] for lane in range(min(lanes, len(parts)))]
 
 
