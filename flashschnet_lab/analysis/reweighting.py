@@ -67,7 +67,7 @@ def solve(reduced: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """
     with quiet_pymbar() as pymbar:
         try:
-            f = pymbar.MBAR(reduced, counts, solver_protocol="robust").f_k
+            f = pymbar.MBAR(reduced, counts, solver_protocol="robust", maximum_iterations=1000).f_k
         except (pymbar.utils.ParameterError, np.linalg.LinAlgError) as error:
             raise UserError(_NO_OVERLAP) from error
     own = np.log(counts)[:, None] + f[:, None] - reduced  # [states, frames]
