@@ -173,7 +173,7 @@ def telling(target: str, known: dict[int, Compiled]) -> list[int]:
         target: a key of `TARGETS`.
         known: what other targets said, by place in `all_specialisations`.
     """
-    variants, chosen = all_specialisations(), []
+    variants, chosen = all_specialisations(), list[int]()
     kernels: dict[Any, list[int]] = {}
     for number in launched_on(target):
         kernels.setdefault(variants[number].kernel, []).append(number)
