@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from flashschnet_kernels.plan import PLANS, KernelPlan
+from flashschnet_lab.compiling import table_for
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.measure.accuracy import (
     LIMITS,
@@ -124,6 +125,10 @@ def measure(work: Work, device: torch.device, seconds: float = 2.0) -> dict[str,
 
 def _measure(work: Work, device: torch.device, seconds: float, record: dict[str, object]) -> None:
     """Add to the record what can be measured."""
+    if work.plan.tabulated and work.system.model.network is not None:
+        # The table is the process's, not the simulation's; and following the memory of the many
+        # small operations that make it takes longer than they do.
+        table_for(work.system, work.plan.table_class)
     simulation, resident = kept_bytes(lambda: _warm_simulation(work, device), device)
     state, forces, peak = simulation.state, simulation.state.forces, None
     if work.compiled:
