@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,8 +23,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _tables_of_tests_alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the tables of filters that tests make out of the user's cache, and his out of tests."""
-    folder = tmp_path_factory.mktemp("cache")
+    """Keep the tables of filters that tests make out of the user's cache, and his out of tests.
+
+    Where tests run in several processes, one makes a table and all read it.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder /= "cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("platformdirs.user_cache_dir", lambda name, **_: str(folder / name))
         yield

@@ -18,6 +18,10 @@ import numpy as np
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.units import BOLTZMANN
 
+ROBUST: dict[str, Any] = {"solver_protocol": "robust", "maximum_iterations": 1000}
+"""How pymbar solves. Its robust protocol means to go over to another solver after 1,000 iterations,
+but pymbar's own default of 10,000 for all protocols overrules that, for the rest of the process."""
+
 CONSISTENT = 1e-3
 """Largest relative error of the frames that each state should hold; a solution has far less."""
 
@@ -67,7 +71,7 @@ def solve(reduced: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """
     with quiet_pymbar() as pymbar:
         try:
-            f = pymbar.MBAR(reduced, counts, solver_protocol="robust").f_k
+            f = pymbar.MBAR(reduced, counts, **ROBUST).f_k
         except (pymbar.utils.ParameterError, np.linalg.LinAlgError) as error:
             raise UserError(_NO_OVERLAP) from error
     own = np.log(counts)[:, None] + f[:, None] - reduced  # [states, frames]

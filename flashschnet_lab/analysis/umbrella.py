@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from flashschnet_lab.analysis.landscape import Landscape
-from flashschnet_lab.analysis.reweighting import quiet_pymbar
+from flashschnet_lab.analysis.reweighting import ROBUST, quiet_pymbar
 from flashschnet_lab.analysis.unrestrained import states
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.simulation.restraint import Restraint
@@ -75,7 +75,7 @@ def umbrella_profile(
         # Frames beyond the profile still tell about the windows: two more bins take them.
         around = np.array([min(x.min(), low) - 1.0, *edges, max(x.max(), high) + 1.0])
         try:
-            estimate = pymbar.FES(held / kT, counts, mbar_options={"solver_protocol": "robust"})
+            estimate = pymbar.FES(held / kT, counts, mbar_options=dict(ROBUST))
             estimate.generate_fes(np.zeros(len(x)), x, histogram_parameters={"bin_edges": around})
             lowest = int(np.argmin(estimate.get_fes(centres[filled])["f_i"]))
             found = estimate.get_fes(
