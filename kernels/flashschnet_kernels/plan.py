@@ -250,7 +250,8 @@ def tabulated(device_type: str, precision_class: str) -> KernelPlan:
 
     Args:
         device_type: "cpu" or "cuda".
-        precision_class: one of `PRECISION_CLASSES`. On a GPU, "fast" reads filters and works on beads in 16 bit.
+        precision_class: one of `PRECISION_CLASSES`. On a GPU, "fast" reads filters and works on
+            beads in 16 bit.
     """
     fast = "triton" if device_type == "cuda" else "cpu"
     half = fast == "triton" and precision_class == "fast"
