@@ -40,9 +40,7 @@ IMPLEMENTATIONS: dict[str, dict[str, Implementation]] = {
         "network": Implementation("the filter network itself", _EXACT),
         "table-exact": Implementation("cubic pieces, force error at most 1e-5", _EXACT),
         "table-balanced": Implementation("cubic pieces, force error at most 1e-4", _EXACT),
-        "table-fast": Implementation(
-            "quadratic pieces of two words, force error at most 3e-3", _EXACT
-        ),
+        "table-fast": Implementation("quadratic pieces, force error at most 3e-3", _EXACT),
     },
     "message_passing": {
         "reference": Implementation("each unordered pair once", _SCATTER),
