@@ -3,8 +3,7 @@
     python -m flashschnet_kernels.ahead_of_time [sm_80 sm_90 sm_120]
 
 prints shared memory, registers and stack of each variant, and fails if one does not compile or
-needs more shared memory than the GPU has. With `--brief` every variant is compiled for the first
-GPU that launches it, and for the others those that `telling` finds: half the time.
+needs more shared memory than the GPU has.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,64 +138,16 @@ def all_specialisations() -> tuple[Specialisation, ...]:
     return tuple(variant for module in modules for variant in module.specialisations())
 
 
-def compile_all(targets: list[str], processes: int, brief: bool = False) -> Iterator[Compiled]:
-    """Compile every variant for some targets, in order, several at a time.
-
-    Args:
-        targets: keys of `TARGETS`.
-        processes: at a time.
-        brief: leave out, for all targets but the first of a variant, what tells nothing new.
-    """
-    known: dict[int, Compiled] = {}
+def compile_all(targets: list[str], processes: int) -> Iterator[Compiled]:
+    """Compile every variant for some targets, in order, several at a time."""
+    work = [
+        (number, target)
+        for target in targets
+        for number, variant in enumerate(all_specialisations())
+        if target in variant.targets
+    ]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        for target in targets:
-            numbers = telling(target, known) if brief else launched_on(target)
-            work = [(number, target) for number in numbers]
-            for number, compiled in zip(numbers, pool.imap(_compile, work), strict=True):
-                known.setdefault(number, compiled)
-                yield compiled
-
-
-def launched_on(target: str) -> list[int]:
-    """Return the places in `all_specialisations` of what is launched on a target."""
-    return [n for n, variant in enumerate(all_specialisations()) if target in variant.targets]
-
-
-def telling(target: str, known: dict[int, Compiled]) -> list[int]:
-    """Return the places of the variants that a target cannot do without.
-
-    These are all that no other target has compiled; of each kernel the one that needs most shared
-    memory elsewhere; and as many more as it takes until every value of every constant, every type
-    of an argument and every number of warps with which a kernel is launched has been met.
-
-    Args:
-        target: a key of `TARGETS`.
-        known: what other targets said, by place in `all_specialisations`.
-    """
-    variants, chosen = all_specialisations(), list[int]()
-    kernels: dict[Any, list[int]] = {}
-    for number in launched_on(target):
-        kernels.setdefault(variants[number].kernel, []).append(number)
-    for numbers in kernels.values():
-        old = [n for n in numbers if n in known]
-        picked = {n for n in numbers if n not in known}
-        if old:
-            picked.add(max(old, key=lambda n: known[n].shared_bytes))
-        missing = _features(numbers) - _features(picked)
-        while missing:
-            picked.add(max(numbers, key=lambda n: len(missing & _features([n]))))
-            missing -= _features(picked)
-        chosen += picked
-    return sorted(chosen)
-
-
-def _features(numbers: Iterable[int]) -> set[tuple[str, Hashable]]:
-    """Return the values of constants, types of arguments and numbers of warps of some variants."""
-    found: set[tuple[str, Hashable]] = set()
-    for variant in (all_specialisations()[number] for number in numbers):
-        found |= {*variant.constants.items(), *variant.signature.items()}
-        found.add(("warps", variant.num_warps))
-    return found
+        yield from pool.imap(_compile, work)
 
 
 def _compile(work: tuple[int, str]) -> Compiled:
@@ -220,15 +171,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("targets", nargs="*", metavar="target", help=", ".join(TARGETS))
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument(
-        "--brief", action="store_true", help="all variants for one GPU, the telling ones for others"
-    )
     arguments = parser.parse_args()
     targets = arguments.targets or list(TARGETS)
     if unknown := set(targets) - set(TARGETS):
         parser.error(f"unknown {', '.join(sorted(unknown))}; known: {', '.join(TARGETS)}")
     total, failed = 0, 0
-    for compiled in compile_all(targets, arguments.processes, arguments.brief):
+    for compiled in compile_all(targets, arguments.processes):
         print(describe(compiled), flush=True)
         total, failed = total + 1, failed + bool(compiled.problem)
     print(f"{total} variants, {failed} of them cannot run")

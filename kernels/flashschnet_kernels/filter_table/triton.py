@@ -87,7 +87,7 @@ def pack_table(
 def fit_halves(table: FilterTable) -> bool:
     """Whether float16 holds the values and slopes of a table as well as it holds any number.
 
-    It has 11 digits down to 6e-5 and fewer below; filters of usual models are about 1.
+    It has 11 bits down to 6e-5 and fewer below; filters of usual models are about 1.
     """
     size = table.coefficients[:, :, :2].abs().amax((1, 3))  # [blocks, 2]
     return bool(size.max() < LARGEST_HALF) and bool(size.min() > SMALLEST_HALF)
