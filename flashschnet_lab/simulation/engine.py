@@ -221,9 +221,10 @@ class Simulation:
         """Advance by `steps` and yield a frame every `every` steps, for live use."""
         self._stop_asked = False
         last = self.state.step + steps
-        while self.state.step < last and not self._stop_asked:
-            self._run_until(min(last, self.state.step + every))
-            yield self.frame()
+        while (step := self.state.step) < last and not self._stop_asked:
+            self._run_until(min(last, step + every))
+            if self.state.step > step:  # else it was stopped before the first step
+                yield self.frame()
 
     def stop(self) -> None:
         """Ask a running `run` or `iterate` to return soon (safe from another thread)."""
@@ -362,7 +363,10 @@ class Simulation:
             while len(waiting) <= self._run_ahead and launched.step < last and not self._stop_asked:
                 pause = min(last, self._next_pause(launched.step))
                 advance = partial(self._advanced, pause)
+                begun = launched.step
                 launched, short = watched(self.force_field, launched, advance)
+                if launched.step == begun:
+                    break  # stopped before the first step: its frame is there already
                 due = self._is_due(launched.step)
                 held = self._held(launched) if due else {}
                 waiting.append(self._copies.start(launched, due, short, held))

@@ -176,11 +176,12 @@ class Tempering:
         self._stop_asked = False
         state = self.simulation.state
         last = state.step + steps
-        while self.simulation.state.step < last and not self._stop_asked:
-            self._move_to(min(last, self.simulation.state.step + every))
+        while (step := self.simulation.state.step) < last and not self._stop_asked:
+            self._move_to(min(last, step + every))
             frame = self.simulation.frame()
             self._trade_if_due()
-            yield frame
+            if frame.step > step:  # else it was stopped before the first step
+                yield frame
 
     def frame(self) -> Frame:
         """Return the present frame; at the step of an attempt, as it was before it."""

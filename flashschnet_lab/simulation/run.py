@@ -189,7 +189,8 @@ def _drive(
     problem: SimulationStopped | None = None
     with writer, _stop_on_signals(mover) as signals:
         try:
-            mover.run(steps)
+            if not signals:  # else one came before `run`, which would have forgotten it
+                mover.run(steps)
         except SimulationStopped as stopped:
             problem = stopped
         wall = time.perf_counter() - begun

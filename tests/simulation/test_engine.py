@@ -11,7 +11,9 @@ import torch
 from flashschnet_kernels.plan import parse_plan
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_system
+from flashschnet_lab.simulation import engine
 from flashschnet_lab.simulation.engine import Simulation
+from flashschnet_lab.simulation.room import watched
 from flashschnet_lab.simulation.settings import Settings
 
 
@@ -53,9 +55,35 @@ def test_iterate_yields_frames_and_can_be_stopped(chain):
 
 def test_stop_from_another_thread(chain):
     simulation = Simulation(chain, device="cpu")
-    threading.Timer(0.2, simulation.stop).start()
+    stopper = threading.Thread(target=simulation.stop)
+
+    def start_stopper(frame):
+        if frame.step and stopper.ident is None:
+            stopper.start()
+
+    simulation.reporters.append(start_stopper)
     simulation.run(10**9)
     assert 0 < simulation.state.step < 10**9
+
+
+@pytest.mark.parametrize("integrator", ["langevin", "verlet"])  # fused steps, and the definition
+@pytest.mark.parametrize("way", ["run", "iterate"])
+def test_a_stop_just_before_a_step_gives_no_frame_twice(chain, monkeypatch, integrator, way):
+    simulation = Simulation(chain, 2, device="cpu", report_every=5, integrator=integrator)
+
+    def stopped_at_15(force_field, state, advance):
+        if state.step == 15:
+            simulation.stop()
+        return watched(force_field, state, advance)
+
+    monkeypatch.setattr(engine, "watched", stopped_at_15)
+    frames = []
+    if way == "run":
+        simulation.reporters.append(frames.append)
+        simulation.run(1000)
+    else:
+        frames += [simulation.frame(), *simulation.iterate(1000, every=5)]
+    assert [f.step for f in frames] == [0, 5, 10, 15]
 
 
 def test_one_seed_repeats_and_two_differ(tiny, same):

@@ -8,6 +8,7 @@ import torch
 
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_system
+from flashschnet_lab.simulation import engine
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.exchange import (
     CHECKPOINT,
@@ -18,6 +19,7 @@ from flashschnet_lab.simulation.exchange import (
     swap,
 )
 from flashschnet_lab.simulation.exchange_record import acceptance
+from flashschnet_lab.simulation.room import watched
 from flashschnet_lab.units import BOLTZMANN
 
 LADDER = (300.0, 340.0, 385.0)
@@ -130,6 +132,18 @@ def test_frames_at_an_attempt_are_taken_before_it(chain):
     torch.testing.assert_close(
         by_frames.simulation.state.positions, plain.simulation.state.positions
     )
+
+
+def test_a_stop_just_before_a_step_gives_no_frame_twice(chain, monkeypatch):
+    tempering = start(chain)
+
+    def stopped_at_14(force_field, state, advance):
+        if state.step == 14:
+            tempering.stop()
+        return watched(force_field, state, advance)
+
+    monkeypatch.setattr(engine, "watched", stopped_at_14)
+    assert [frame.step for frame in tempering.iterate(100, every=7)] == [7, 14]
 
 
 def test_the_same_seed_gives_the_same_run_in_any_pieces(chain, same):

@@ -64,8 +64,13 @@ def test_a_folder_is_never_overwritten(chain, tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_save_and_the_run_goes_on(chain, tmp_path, number):
-    threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
-    receipt = start_run(simulate(chain), tmp_path / "run", 10**7)
+    sender = threading.Timer(0.1, os.kill, (os.getpid(), number))
+
+    def watch(_, steps):
+        if steps and sender.ident is None:  # the run is on its way: its handlers are in place
+            sender.start()
+
+    receipt = start_run(simulate(chain), tmp_path / "run", 10**7, watch=watch)
     assert receipt["ending"].startswith("stopped by")
     stopped_at = open_trajectory(tmp_path / "run").steps[-1]
     assert 0 < stopped_at < 10**7
