@@ -4,12 +4,17 @@ A force error is a number at one conformation. What a user wants to know is whet
 the same, and no two runs give the same ensemble to the last digit. So the reference plan runs twice
 with different random numbers, and the distance of a plan from it is read beside the distance of the
 reference from itself.
+
+How close the plan is beneath that noise, its energies tell: evaluated at conformations of the
+reference they say how far apart the two ensembles can be in any coordinate. They do not see the
+forces, which 16-bit work rounds on their own; the plan's own run does.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -17,7 +22,7 @@ import numpy as np
 import torch
 
 from flashschnet_kernels.plan import KernelPlan
-from flashschnet_lab.analysis.ensembles import jensen_shannon
+from flashschnet_lab.analysis.ensembles import jensen_shannon, jensen_shannon_of_energies
 from flashschnet_lab.analysis.structure import (
     c_alpha_indices,
     native_contacts,
@@ -27,12 +32,30 @@ from flashschnet_lab.analysis.structure import (
 )
 from flashschnet_lab.simulation.engine import Simulation, resolve_device
 from flashschnet_lab.simulation.receipt import describe_device, library_versions
-from flashschnet_lab.system import System
+from flashschnet_lab.system import System, build_force_field
+from flashschnet_lab.units import thermal_energy
 
 SETTLING = 0.1
 """Share of a run that is not counted: all replicas start at the same conformation."""
 FRAMES = 500
+JUDGED_FRAMES = 20
+"""About as many frames of the reference's run are evaluated under the plan, too."""
 COORDINATES = ("rmsd", "radius_of_gyration", "native_contacts", "energy")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one run has seen.
+
+    Attributes:
+        coordinates: a name of `COORDINATES` to its values [frames, replicas].
+        conformations: some frames, [frames, replicas, beads, 3] in angstrom.
+        steps: of the run.
+    """
+
+    coordinates: dict[str, np.ndarray]
+    conformations: np.ndarray
+    steps: int
 
 
 def compare_ensembles(
@@ -66,7 +89,7 @@ def compare_ensembles(
     if system.reference is None:
         raise ValueError(f"{system.name} has no reference conformation to start from")
 
-    def run(under: KernelPlan, copies: int, first: int) -> tuple[dict[str, np.ndarray], float]:
+    def run(under: KernelPlan, copies: int, first: int) -> Sample:
         simulation = Simulation(
             system,
             copies,
@@ -77,25 +100,21 @@ def compare_ensembles(
             seed=seed,
             first_replica=first,
         )
-        steps = round(time_ps / simulation.settings.timestep_ps)
-        series: list[dict[str, np.ndarray]] = []
-        for frame in simulation.iterate(steps, max(1, steps // FRAMES)):
-            if frame.step > SETTLING * steps:
-                series.append(observe(system, frame.positions, frame.potential_energy))
-            if watch is not None:
-                watch(under.name, frame.step / steps)
-        return {name: np.stack([s[name] for s in series]) for name in COORDINATES}, steps
+        return _sample(simulation, time_ps, under.name, watch)
 
-    both, steps = run(reference, 2 * replicas, 0)
-    other, _ = run(plan, replicas, 2 * replicas)
-    halves = [{n: v[:, part] for n, v in both.items()} for part in _halves(replicas)]
+    both = run(reference, 2 * replicas, 0)
+    other = run(plan, replicas, 2 * replicas).coordinates
+    difference = energy_differences(
+        system, (reference, plan), both.conformations[:, :replicas], temperature, device=device
+    )
+    halves = [{n: v[:, part] for n, v in both.coordinates.items()} for part in _halves(replicas)]
     return {
         "protein": system.name,
         "reference": reference.name,
         "plan": plan.name,
         "replicas": replicas,
         "time_ps": time_ps,
-        "steps": int(steps),
+        "steps": both.steps,
         "temperature": temperature,
         "jensen_shannon": {
             name: {
@@ -115,10 +134,46 @@ def compare_ensembles(
             }
             for name in COORDINATES
         },
+        "energy_difference": {
+            "standard_deviation_kT": _rounded(difference.std()),
+            "jensen_shannon_at_most": _rounded(jensen_shannon_of_energies(difference)),
+            "conformations": difference.size,
+        },
         "device": describe_device(resolve_device(device))["name"],
         "versions": library_versions(),
         "made": date.today().isoformat(),
     }
+
+
+def energy_differences(
+    system: System,
+    plans: tuple[KernelPlan, KernelPlan],
+    positions: np.ndarray,
+    temperature: float,
+    *,
+    device: str | torch.device | None = None,
+) -> np.ndarray:
+    """Return the energies under the second plan less those under the first, over kT.
+
+    Args:
+        system: protein and model.
+        plans: in float32.
+        positions: [frames, replicas, beads, 3] in angstrom; a frame is evaluated at a time.
+        temperature: kelvin.
+        device: default the GPU if there is one.
+
+    Returns:
+        [frames, replicas] float64.
+    """
+    where, replicas = resolve_device(device), positions.shape[1]
+    energies = []
+    for plan in plans:
+        force_field = build_force_field(
+            [system] * replicas, device=where, dtype=torch.float32, plan=plan
+        )
+        frames = (torch.as_tensor(x, dtype=torch.float32, device=where) for x in positions)
+        energies.append(np.stack([force_field(x).energy.cpu().numpy() for x in frames]))
+    return (energies[1] - energies[0]) / thermal_energy(temperature)
 
 
 def observe(system: System, positions: np.ndarray, energy: np.ndarray) -> dict[str, np.ndarray]:
@@ -140,6 +195,27 @@ def write_comparison(found: dict[str, object], path: Path, command: str) -> None
     kept = [old for old in kept if any(old[key] != found[key] for key in same)]
     text = json.dumps([*kept, {**found, "command": command}], indent=1)
     path.write_text(text + "\n", encoding="utf-8")
+
+
+def _sample(
+    simulation: Simulation,
+    time_ps: float,
+    name: str,
+    watch: Callable[[str, float], None] | None,
+) -> Sample:
+    """Run a simulation that is at its start, and keep what is seen once it has settled."""
+    steps = round(time_ps / simulation.settings.timestep_ps)
+    seen: list[dict[str, np.ndarray]] = []
+    kept: list[np.ndarray] = []
+    for frame in simulation.iterate(steps, max(1, steps // FRAMES)):
+        if frame.step > SETTLING * steps:
+            if len(seen) % (FRAMES // JUDGED_FRAMES) == 0:
+                kept.append(frame.positions)
+            seen.append(observe(simulation.system, frame.positions, frame.potential_energy))
+        if watch is not None:
+            watch(name, frame.step / steps)
+    coordinates = {n: np.stack([values[n] for values in seen]) for n in COORDINATES}
+    return Sample(coordinates, np.stack(kept), steps)
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:

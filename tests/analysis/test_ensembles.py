@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from scipy.spatial import distance as scipy_distance
 
-from flashschnet_lab.analysis.ensembles import compare, comparison_picture, jensen_shannon
+from flashschnet_lab.analysis.ensembles import (
+    compare,
+    comparison_picture,
+    jensen_shannon,
+    jensen_shannon_of_energies,
+)
 from flashschnet_lab.analysis.observables import observe
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.measure import ensembles as measured
@@ -48,6 +53,39 @@ def test_weights_count_as_copies():
     assert jensen_shannon(unknown, b) == jensen_shannon(a, b)
     with pytest.raises(UserError, match="one of them is empty"):
         jensen_shannon([np.nan], b)
+
+
+def test_energies_tell_how_far_ensembles_are_apart():
+    """Two states, alike under p, and one three times as likely as the other under q."""
+    expected = scipy_distance.jensenshannon([0.5, 0.5], [0.75, 0.25], base=2)
+    difference = np.tile([0.0, np.log(3.0)], 50)
+    assert jensen_shannon_of_energies(difference) == pytest.approx(expected)
+    assert jensen_shannon_of_energies(difference.reshape(4, 25) + 800.0) == pytest.approx(expected)
+    assert jensen_shannon_of_energies(np.full(7, -3.0)) == 0.0
+
+
+def test_small_differences_count_by_their_spread():
+    """The divergence is var / 8 nats to second order."""
+    difference = np.random.default_rng(5).normal(2.0, 0.01, size=100_000)
+    expected = difference.std() / np.sqrt(8.0 * np.log(2.0))
+    assert jensen_shannon_of_energies(difference) == pytest.approx(expected, rel=1e-3)
+
+
+def test_no_coordinate_is_further_apart_than_the_ensembles():
+    """A harmonic well, and the same one with its centre moved by a tenth."""
+    x = np.random.default_rng(6).normal(size=200_000)
+    difference = 0.5 * (x - 0.1) ** 2 - 0.5 * x**2
+    whole = jensen_shannon_of_energies(difference)
+    weights = np.exp(-difference)
+    seen = [jensen_shannon(of, of, weights_b=weights) for of in (x, x**2, np.sin(3.0 * x))]
+    assert seen[0] == pytest.approx(whole, rel=0.02)  # x itself keeps all
+    assert max(seen[1:]) < whole
+
+
+@pytest.mark.parametrize("nothing", [[], [0.0, np.nan], [np.inf]])
+def test_ensembles_without_energies(nothing):
+    with pytest.raises(UserError, match="none or no numbers"):
+        jensen_shannon_of_energies(nothing)
 
 
 def test_plans_and_runs_are_compared_by_one_function():
