@@ -14,7 +14,7 @@ from flashschnet_lab.simulation.exchange import RECORD
 from flashschnet_lab.simulation.exchange_record import Exchanges, write_exchanges
 from flashschnet_lab.simulation.reporters import Frame
 from flashschnet_lab.simulation.run import RUN, TRAJECTORY
-from flashschnet_lab.simulation.store import TrajectoryWriter
+from flashschnet_lab.simulation.store_writer import TrajectoryWriter
 
 STEPS_APART, PS_APART = 10, 0.04
 

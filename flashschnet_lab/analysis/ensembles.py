@@ -75,7 +75,7 @@ def jensen_shannon_of_energies(difference: Any) -> float:
     Source: J. Lin, IEEE Trans. Inf. Theory 37, 145 (1991), with q/p from perturbation theory.
 
     Args:
-        difference: of energies at samples of p, over kT, any shape; a constant in it does not count.
+        difference: of energies at samples of p, over kT, any shape; a constant does not count.
 
     Raises:
         UserError: no samples, or energies that are no numbers.

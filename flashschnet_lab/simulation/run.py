@@ -38,7 +38,8 @@ from flashschnet_lab.simulation.guards import SimulationStopped
 from flashschnet_lab.simulation.receipt import make_receipt, write_receipt
 from flashschnet_lab.simulation.reporters import Frame
 from flashschnet_lab.simulation.restart import restore, save_checkpoint
-from flashschnet_lab.simulation.store import TrajectoryWriter, open_trajectory
+from flashschnet_lab.simulation.store import open_trajectory
+from flashschnet_lab.simulation.store_writer import TrajectoryWriter
 from flashschnet_lab.system import System
 
 TRAJECTORY, CHECKPOINT, MODEL = "trajectory.zarr", "checkpoint.safetensors", "model"

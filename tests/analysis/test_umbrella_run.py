@@ -15,7 +15,7 @@ from flashschnet_lab.errors import UserError
 from flashschnet_lab.proteins.builder import build_chain
 from flashschnet_lab.simulation.reporters import Frame
 from flashschnet_lab.simulation.restraint import restrain
-from flashschnet_lab.simulation.store import TrajectoryWriter
+from flashschnet_lab.simulation.store_writer import TrajectoryWriter
 from flashschnet_lab.units import thermal_energy
 
 TEMPERATURE, CURVE, LOWEST = 300.0, 1.5, 6.0  # K, kcal/mol/A^2, A

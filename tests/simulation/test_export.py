@@ -13,7 +13,8 @@ from flashschnet_lab.errors import UserError
 from flashschnet_lab.proteins.builder import build_chain
 from flashschnet_lab.simulation import export
 from flashschnet_lab.simulation.export import export_replica
-from flashschnet_lab.simulation.store import Trajectory, TrajectoryWriter, open_trajectory
+from flashschnet_lab.simulation.store import Trajectory, open_trajectory
+from flashschnet_lab.simulation.store_writer import TrajectoryWriter
 
 FRAMES = 11
 ROUNDING = {".xtc": 0.0051, ".dcd": 2e-5, ".pdb": 0.00051}  # angstrom

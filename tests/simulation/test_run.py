@@ -103,7 +103,7 @@ def test_a_full_disk_is_one_clear_error_and_the_run_goes_on(chain, tmp_path, mon
         raise UserError("cannot write the trajectory: no space left on device")
 
     with monkeypatch.context() as context:
-        context.setattr("flashschnet_lab.simulation.store.TrajectoryWriter.append", full)
+        context.setattr("flashschnet_lab.simulation.store_writer.TrajectoryWriter.append", full)
         with pytest.raises(UserError, match="no space left"):
             start_run(simulation, tmp_path / "run", 10)
     assert open_trajectory(tmp_path / "run").frames == 0

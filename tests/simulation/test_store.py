@@ -19,7 +19,8 @@ from flashschnet_lab.errors import UserError
 from flashschnet_lab.proteins.builder import build_chain
 from flashschnet_lab.proteins.protein import Protein
 from flashschnet_lab.simulation import store_format
-from flashschnet_lab.simulation.store import Trajectory, TrajectoryWriter, open_trajectory
+from flashschnet_lab.simulation.store import Trajectory, open_trajectory
+from flashschnet_lab.simulation.store_writer import TrajectoryWriter
 
 REPLICAS = 3
 EVERY = 50  # steps between frames
