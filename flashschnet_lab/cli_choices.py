@@ -77,7 +77,7 @@ def plan_named(name: str, device: str | None) -> KernelPlan:
     Raises:
         UserError: no such plan, or none that runs there.
     """
-    from flashschnet_lab.simulation.engine import resolve_device
+    from flashschnet_lab.devices import resolve_device
     from flashschnet_lab.system import as_plan
 
     return as_plan(name, resolve_device(device).type)

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 
 from flashschnet_kernels.plan import KernelPlan
+from flashschnet_lab.devices import resolve_device
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.interfaces.beads import (
     INSTALL,
@@ -31,7 +32,6 @@ from flashschnet_lab.interfaces.beads import (
     floating_type,
 )
 from flashschnet_lab.proteins.protein import Protein
-from flashschnet_lab.simulation.engine import resolve_device
 from flashschnet_lab.system import System
 
 try:

@@ -26,6 +26,7 @@ import torch
 from torch import Tensor
 
 from flashschnet_kernels.plan import KernelPlan
+from flashschnet_lab.devices import resolve_device
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.interfaces.beads import (
     INSTALL,
@@ -34,7 +35,7 @@ from flashschnet_lab.interfaces.beads import (
     floating_type,
 )
 from flashschnet_lab.proteins.protein import Protein
-from flashschnet_lab.simulation.engine import CHECK_EVERY, resolve_device
+from flashschnet_lab.simulation.engine import CHECK_EVERY
 from flashschnet_lab.system import System
 
 try:

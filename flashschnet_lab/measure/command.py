@@ -12,6 +12,7 @@ import torch
 from rich.console import Console
 
 from flashschnet_kernels.plan import BASELINE, KernelPlan
+from flashschnet_lab.devices import resolve_device
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.measure.bench import Work, measure, predict, profile_work
 from flashschnet_lab.measure.memory_plan import fit_table, parse_memory
@@ -34,7 +35,7 @@ from flashschnet_lab.measure.table_precision import (
     table_report,
 )
 from flashschnet_lab.measure.work import benchmark_system, directed_edges, system_of_beads
-from flashschnet_lab.simulation.engine import Simulation, resolve_device
+from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.system import System
 
 if TYPE_CHECKING:

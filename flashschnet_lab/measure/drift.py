@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from flashschnet_kernels.plan import KernelPlan
-from flashschnet_lab.simulation.engine import Simulation, resolve_device
+from flashschnet_lab.devices import resolve_device
+from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.receipt import describe_device, library_versions
 from flashschnet_lab.system import System
 from flashschnet_lab.units import BOLTZMANN

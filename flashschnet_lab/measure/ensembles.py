@@ -30,7 +30,8 @@ from flashschnet_lab.analysis.structure import (
     radius_of_gyration,
     rmsd,
 )
-from flashschnet_lab.simulation.engine import Simulation, resolve_device
+from flashschnet_lab.devices import resolve_device
+from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.receipt import describe_device, library_versions
 from flashschnet_lab.system import System, build_force_field
 from flashschnet_lab.units import thermal_energy

@@ -21,11 +21,12 @@ import torch
 from flashschnet_lab.analysis.landscape import Landscape, landscape
 from flashschnet_lab.analysis.reweighting import tempering_weights
 from flashschnet_lab.analysis.structure import c_alpha_indices, native_contacts, native_pairs, rmsd
+from flashschnet_lab.devices import resolve_device
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_system
 from flashschnet_lab.measure.recorded import plain
 from flashschnet_lab.paths import data_folder
-from flashschnet_lab.simulation.engine import Simulation, resolve_device
+from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.exchange import Tempering
 from flashschnet_lab.simulation.exchange_record import Exchanges, acceptance, round_trips
 from flashschnet_lab.simulation.receipt import describe_device, library_versions

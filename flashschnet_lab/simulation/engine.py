@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from flashschnet_kernels.plan import KernelPlan
+from flashschnet_lab.devices import resolve_device
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.potentials.sum import ForceField
 from flashschnet_lab.simulation.capture import why_not
@@ -20,14 +21,12 @@ from flashschnet_lab.simulation.fused_step import check_dtype
 from flashschnet_lab.simulation.guards import (
     Failure,
     SimulationStopped,
-    check_forces,
-    check_positions,
     describe,
     failures,
     guard,
 )
 from flashschnet_lab.simulation.integrators import INTEGRATORS
-from flashschnet_lab.simulation.minimise import minimise
+from flashschnet_lab.simulation.minimise import minimise as downhill
 from flashschnet_lab.simulation.noise import NoiseBlocks
 from flashschnet_lab.simulation.reporters import Frame, Reporter
 from flashschnet_lab.simulation.restraint import (
@@ -38,14 +37,13 @@ from flashschnet_lab.simulation.restraint import (
 )
 from flashschnet_lab.simulation.room import make_room, watched
 from flashschnet_lab.simulation.settings import DTYPES, Settings, move_limit, per_replica
-from flashschnet_lab.simulation.state import Dynamics, State, inverse_masses, kinetic_energy
+from flashschnet_lab.simulation.start import first_state, start_positions
+from flashschnet_lab.simulation.state import Dynamics, State, inverse_masses
 from flashschnet_lab.simulation.stepper import Stepper, make_stepper
 from flashschnet_lab.system import System, as_plan, force_field_under
 from flashschnet_lab.units import thermal_energy
 
 CHECK_EVERY = 100
-VELOCITY_STEP = (1 << 62) + 1
-"""The step whose noise draws the first velocities: no simulation ever reaches it."""
 
 
 class Simulation:
@@ -112,8 +110,10 @@ class Simulation:
         self._stop_asked = False
         self._reported = -1
         if state is None:
-            start = self._start_positions(positions)
-            state = self._first_state(self._minimised(start) if minimise else start)
+            start = start_positions(system, replicas, positions, self.device, self.dtype)
+            if minimise:
+                start = downhill(self._evaluate, start)
+            state = first_state(system.protein, self.dynamics, start)
         self.state = state
 
     @property
@@ -232,8 +232,9 @@ class Simulation:
 
     def minimise(self, force_tolerance: float = 10.0, iterations: int = 500) -> None:
         """Move all replicas downhill and draw their velocities anew."""
-        positions = self._minimised(self.state.positions, force_tolerance, iterations)
-        self.state = self._first_state(positions)
+        evaluate, start = self._evaluate, self.state.positions
+        positions = downhill(evaluate, start, force_tolerance, iterations)
+        self.state = first_state(self.system.protein, self.dynamics, positions)
 
     def change(
         self,
@@ -320,41 +321,6 @@ class Simulation:
         evaluation = self.force_field(positions)
         return evaluation.energy, evaluation.forces
 
-    def _start_positions(self, positions: np.ndarray | None) -> Tensor:
-        beads = self.system.protein.beads
-        start = np.asarray(self.system.protein.positions if positions is None else positions)
-        if start.shape not in ((beads, 3), (self.replicas, beads, 3)):
-            raise UserError(
-                f"the start has shape {start.shape}; {self.system.name} needs ({beads}, 3) or "
-                f"({self.replicas}, {beads}, 3)"
-            )
-        check_positions(self.system.protein, np.broadcast_to(start, (self.replicas, beads, 3)))
-        x = torch.as_tensor(start, dtype=torch.float64).expand(self.replicas, beads, 3)
-        centred = x - x.mean(1, keepdim=True)  # float32 loses digits far from the origin
-        return centred.to(device=self.device, dtype=self.dtype).contiguous()
-
-    def _minimised(
-        self, positions: Tensor, force_tolerance: float = 10.0, iterations: int = 500
-    ) -> Tensor:
-        return minimise(self._evaluate, positions, force_tolerance, iterations)
-
-    def _first_state(self, positions: Tensor) -> State:
-        energy, forces = self._evaluate(positions)
-        check_forces(self.system.protein, forces)
-        noise = self.dynamics.noise(VELOCITY_STEP)
-        velocities = torch.sqrt(self.dynamics.kT * self.dynamics.inverse_mass) * noise
-        never = torch.full((self.replicas,), -1, device=self.device)
-        return State(
-            step=0,
-            positions=positions,
-            velocities=velocities,
-            forces=forces,
-            energy=energy,
-            kinetic=kinetic_energy(velocities, self.dynamics.inverse_mass),
-            failed_step=never,
-            failed_bead=never.clone(),
-        )
-
     def _run_until(self, last: int) -> None:
         if self.reporters and self.state.step == 0 and self._reported < 0:
             self._report(self.frame())
@@ -427,20 +393,3 @@ class Simulation:
         self._reported = frame.step
         for reporter in self.reporters:
             reporter(frame)
-
-
-def resolve_device(device: str | torch.device | None) -> torch.device:
-    """Return the device asked for, or the GPU if there is one, or the CPU.
-
-    Raises:
-        UserError: a device that is not there.
-    """
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError as error:
-        raise UserError(f"device {device!r} is unknown; use cpu or cuda") from error
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise UserError("device cuda was asked for, but PyTorch sees no GPU; use --device cpu")
-    return resolved

@@ -15,8 +15,9 @@ import torch
 
 from flashschnet_kernels.plan import KernelPlan, parse_plan
 from flashschnet_lab import __version__
+from flashschnet_lab.devices import resolve_device
 from flashschnet_lab.errors import UserError
-from flashschnet_lab.simulation.engine import Simulation, resolve_device
+from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.reporters import Reporter
 from flashschnet_lab.simulation.restraint import restraint_from_dict
 from flashschnet_lab.simulation.state import FIELDS, State

@@ -18,12 +18,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from flashschnet_kernels.plan import KernelPlan
 from flashschnet_lab import __version__
 from flashschnet_lab.checkpoints.native import STRUCTURE, load_model, read_description, save_model
+from flashschnet_lab.devices import resolve_device
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_system, structure_based_model
 from flashschnet_lab.potentials.structure_based import DEFAULT_DEPTH
 from flashschnet_lab.proteins.library import embedded_like, embedded_names, embedded_protein
 from flashschnet_lab.proteins.protein import Protein
-from flashschnet_lab.simulation.engine import Simulation, resolve_device
+from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.receipt import describe_device
 from flashschnet_lab.system import Model, System
 from flashschnet_lab.training.card import (

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from flashschnet_kernels.plan import KernelPlan, check_usable
+from flashschnet_lab.devices import resolve_device
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.measure.bench import Work
 from flashschnet_lab.measure.work import benchmark_system
 from flashschnet_lab.proteins.library import embedded_names
-from flashschnet_lab.simulation.engine import resolve_device
 from flashschnet_lab.system import System, as_plan
 from flashschnet_lab.widgets.background import Background, in_words
 from flashschnet_lab.widgets.comparison import Row, comparison_picture, table_html
