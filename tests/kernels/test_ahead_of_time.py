@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,18 +20,24 @@ from flashschnet_kernels.ahead_of_time import SHARED_LIMIT, TARGETS, all_special
 PACKAGE = Path(ahead_of_time.__file__).parent
 
 
+def launches() -> Iterator[ast.Call]:
+    """Every place where the package launches a kernel: `kernel[grid](...)`."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Subscript):
+                yield node
+
+
 def launched_kernels() -> set[str]:
-    """Names of the kernels that the package launches: what `kernel[grid](...)` calls."""
-    decorated, called = set(), set()
+    """Names of the kernels that the package launches."""
+    decorated = set()
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.FunctionDef) and any(
                 ast.unparse(d).startswith("triton.jit") for d in node.decorator_list
             ):
                 decorated.add(node.name)
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Subscript):
-                called.add(ast.unparse(node.func.value).rpartition(".")[2])
-    return decorated & called
+    return decorated & {ast.unparse(call.func.value).rpartition(".")[2] for call in launches()}
 
 
 def compiled_by_module(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -49,9 +56,17 @@ def test_every_kernel_that_is_launched_has_its_variants():
         assert names == launched_kernels()
 
 
+def test_every_launch_says_how_products_and_sums_are_rounded():
+    for call in launches():
+        assert any(k.arg is None and ast.unparse(k.value) == "FUSED" for k in call.keywords), (
+            f"{ast.unparse(call.func)}: give it **FUSED, as `launching.py` says"
+        )
+
+
 def test_all_variants_compile_for_all_targets(tmp_path):
     done = compiled_by_module(tmp_path)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert "FP_FUSION" not in done.stderr  # a user would see the same warning
     rows = [line.split() for line in done.stdout.splitlines()]
     for target in TARGETS:
         of_target = [row for row in rows if row[0] == target]

@@ -20,6 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from flashschnet_kernels.ahead_of_time import Specialisation
+from flashschnet_kernels.launching import FUSED
 
 ROWS = 8
 COLUMNS = 8
@@ -238,6 +239,7 @@ def _search(
             COLUMNS,
             _STEP,
             num_warps=4,
+            **FUSED,
         )
         _turn[(blocks,)](
             slot,
@@ -249,6 +251,7 @@ def _search(
             layout.candidates,
             _TURNED,
             num_warps=4,
+            **FUSED,
         )
     return Tiles(layout, count, column, slot, incoming_count, incoming)
 

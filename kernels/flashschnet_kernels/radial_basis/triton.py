@@ -19,6 +19,7 @@ from flashschnet_kernels.envelope_triton import (
     filter_envelope_slope,
 )
 from flashschnet_kernels.first_order import first_order
+from flashschnet_kernels.launching import FUSED
 from flashschnet_kernels.radial_basis.parameters import RadialParameters, check_inputs
 
 EDGES = 32  # per program of the forward and of the backward
@@ -86,6 +87,7 @@ class _Expand(torch.autograd.Function):
                 count,
                 **_constants(basis),
                 num_warps=WARPS,
+                **FUSED,
             )
         # A row of 4 bytes per edge is all that the backward needs beside its input.
         ctx.save_for_backward(positions, receiver, sender, r_ij, centres, widths)
@@ -111,14 +113,27 @@ class _Expand(torch.autograd.Function):
         constants = _constants(ctx.basis)
         if edges is None:
             out = torch.zeros_like(positions)
-            _backward[grid](*arguments, out, count, atomic=True, **constants, num_warps=WARPS)
+            _backward[grid](
+                *arguments, out, count, atomic=True, **constants, num_warps=WARPS, **FUSED
+            )
         else:
             slope = torch.empty_like(r_ij)
-            _backward[grid](*arguments, slope, count, atomic=False, **constants, num_warps=WARPS)
+            _backward[grid](
+                *arguments, slope, count, atomic=False, **constants, num_warps=WARPS, **FUSED
+            )
             out = torch.empty_like(positions)
             row_start, reverse = edges.row_start.contiguous(), edges.reverse.contiguous()
             _sum_rows[(edges.beads,)](
-                positions, sender, r_ij, slope, row_start, reverse, out, ROW_EDGES, num_warps=1
+                positions,
+                sender,
+                r_ij,
+                slope,
+                row_start,
+                reverse,
+                out,
+                ROW_EDGES,
+                num_warps=1,
+                **FUSED,
             )
         return out, None, None, None, None
 
