@@ -184,14 +184,15 @@ def _drive(
             writer.flush()  # first the frames, then the checkpoint that counts on them
             _save(mover, folder)
             saved_at = time.monotonic()
+        if signals:  # one that came just before `run` was forgotten there
+            mover.stop()
 
     simulation.reporters.append(report)
     begun = time.perf_counter()
     problem: SimulationStopped | None = None
     with writer, _stop_on_signals(mover) as signals:
         try:
-            if not signals:  # else one came before `run`, which would have forgotten it
-                mover.run(steps)
+            mover.run(steps)
         except SimulationStopped as stopped:
             problem = stopped
         wall = time.perf_counter() - begun

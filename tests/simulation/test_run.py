@@ -78,6 +78,19 @@ def test_signals_save_and_the_run_goes_on(chain, tmp_path, number):
     assert open_trajectory(tmp_path / "run").steps[-1] == stopped_at + 5
 
 
+def test_a_signal_just_before_the_first_step_stops_the_run(chain, tmp_path, monkeypatch):
+    run = Simulation.run
+
+    def signalled(simulation, steps):
+        os.kill(os.getpid(), signal.SIGTERM)
+        run(simulation, steps)
+
+    monkeypatch.setattr(Simulation, "run", signalled)
+    receipt = start_run(simulate(chain), tmp_path / "run", 10**7)
+    assert receipt["ending"] == "stopped by SIGTERM"
+    assert open_trajectory(tmp_path / "run").steps[-1] < 10**6
+
+
 def test_a_failed_run_keeps_its_last_good_frame(chain, tmp_path):
     simulation = simulate(chain)
     simulation.state.velocities[1, 3] = float("nan")
