@@ -20,6 +20,8 @@ def test_the_gpu_is_taken_where_there_is_one():
 def test_a_device_that_nobody_knows():
     with pytest.raises(UserError, match="'abacus' is unknown; use cpu or cuda"):
         resolve_device("abacus")
+    with pytest.raises(UserError, match="unknown"):
+        Simulation(load_system("chignolin"), device="abacus")
 
 
 def test_a_gpu_that_is_not_there():

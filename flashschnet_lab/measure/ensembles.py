@@ -73,6 +73,9 @@ def compare_ensembles(
 ) -> dict[str, object]:
     """Return the Jensen-Shannon distances of a plan from a reference plan, plain JSON values.
 
+    Beside what was sampled, "energy_difference" has what the energies of both plans allow, at
+    conformations of the reference's first half.
+
     Args:
         system: with a reference conformation, where all replicas start.
         reference: runs twice as many replicas, in two halves with random numbers of their own.

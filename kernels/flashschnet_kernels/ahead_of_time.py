@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from flashschnet_kernels.launching import FUSED
+from flashschnet_kernels.launching import FMA
 
 MODULES = (
     "flashschnet_kernels.radial_basis.triton",
@@ -103,7 +103,7 @@ def compile_for(variant: Specialisation, target: str) -> Compiled:
         if signature[name].startswith("*")
     }
     source = ASTSource(variant.kernel, signature, variant.constants, attributes)
-    options = {"num_warps": variant.num_warps, "num_stages": variant.num_stages, **FUSED}
+    options = {"num_warps": variant.num_warps, "num_stages": variant.num_stages, **FMA}
     result = functools.partial(
         Compiled, variant.kernel.__name__, target, variant.constants, variant.num_warps
     )

@@ -58,8 +58,8 @@ def test_every_kernel_that_is_launched_has_its_variants():
 
 def test_every_launch_says_how_products_and_sums_are_rounded():
     for call in launches():
-        assert any(k.arg is None and ast.unparse(k.value) == "FUSED" for k in call.keywords), (
-            f"{ast.unparse(call.func)}: give it **FUSED, as `launching.py` says"
+        assert any(k.arg is None and ast.unparse(k.value) == "FMA" for k in call.keywords), (
+            f"{ast.unparse(call.func)}: give it **FMA, as `launching.py` says"
         )
 
 

@@ -14,7 +14,7 @@ from flashschnet_kernels.aggregation.checks import check_inputs
 from flashschnet_kernels.ahead_of_time import Specialisation
 from flashschnet_kernels.edges import Edges
 from flashschnet_kernels.first_order import first_order
-from flashschnet_kernels.launching import FUSED
+from flashschnet_kernels.launching import FMA
 
 ROWS = 16  # edges that a program of a gather copies
 TILE = 16  # edges that a program of a sum adds at once
@@ -80,7 +80,7 @@ def _launch_gather(features: Tensor, index: Tensor) -> Tensor:
         block = _channel_block(channels)
         grid = (triton.cdiv(count, ROWS), triton.cdiv(channels, block))
         _gather_rows[grid](
-            features, index, out, count, channels, ROWS, block, num_warps=WARPS, **FUSED
+            features, index, out, count, channels, ROWS, block, num_warps=WARPS, **FMA
         )
     return out
 
@@ -94,7 +94,7 @@ def _launch_sum(values: Tensor, row_start: Tensor, order: Tensor | None) -> Tens
         block = _channel_block(channels)
         grid = (beads, triton.cdiv(channels, block))
         _sum_rows[grid](
-            values, row_start, order, out, channels, TILE, block, num_warps=WARPS, **FUSED
+            values, row_start, order, out, channels, TILE, block, num_warps=WARPS, **FMA
         )
     return out
 

@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from flashschnet_kernels.filter_table.knots import Knots
-from flashschnet_kernels.launching import FUSED
+from flashschnet_kernels.launching import FMA
 from flashschnet_kernels.message_passing.tile_geometry import load_beads
 from flashschnet_kernels.message_passing.tile_sums import partial_sums, reduce_partials
 from flashschnet_kernels.neighbors.tiles import COLUMNS, ROWS, Tiles
@@ -55,7 +55,7 @@ def coordinates(positions: Tensor, tiles: Tiles, knots: Knots) -> Tensor:
             COLUMNS=COLUMNS,
             EVEN=knots.stretch == 0.0,
             num_warps=WARPS,
-            **FUSED,
+            **FMA,
         )
     return s
 
@@ -87,7 +87,7 @@ def pull(positions: Tensor, slopes: Tensor, tiles: Tiles, knots: Knots) -> Tenso
             COLUMNS=COLUMNS,
             EVEN=knots.stretch == 0.0,
             num_warps=WARPS,
-            **FUSED,
+            **FMA,
         )
     return reduce_partials(sums, tiles, SPLITS, 3)
 

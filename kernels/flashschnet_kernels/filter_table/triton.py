@@ -16,7 +16,7 @@ from flashschnet_kernels.filter_table import tile_kernels, tile_pairs
 from flashschnet_kernels.filter_table.knots import Knots
 from flashschnet_kernels.filter_table.table import CODES, FORMS, WORDS, FilterTable
 from flashschnet_kernels.first_order import first_order
-from flashschnet_kernels.launching import FUSED
+from flashschnet_kernels.launching import FMA
 from flashschnet_kernels.message_passing.tile_sums import Sums, partial_sums, reduce_partials
 from flashschnet_kernels.neighbors.tiles import COLUMNS, ROWS, Tiles
 
@@ -133,7 +133,7 @@ def launch_forward(
             sums.columns,
             *_scalars(table, block, tiles, splits),
             **_constants(table),
-            **FUSED,
+            **FMA,
         )
 
 
@@ -177,7 +177,7 @@ def launch_backward(
             FEATURES=sums is not None,
             ADD=add,
             **_constants(table),
-            **FUSED,
+            **FMA,
         )
 
 

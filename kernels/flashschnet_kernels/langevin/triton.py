@@ -21,7 +21,7 @@ from flashschnet_kernels.langevin.parameters import (
     check,
     parts_of,
 )
-from flashschnet_kernels.launching import FUSED
+from flashschnet_kernels.launching import FMA
 
 SUM_BLOCK = 1024
 """Energies of beads that one program adds up at a time."""
@@ -60,7 +60,7 @@ def first_half(buffers: LangevinBuffers, parameters: LangevinParameters) -> None
         1.0 - keep * keep,
         PART=PART,
         num_warps=NUM_WARPS,
-        **FUSED,
+        **FMA,
     )
 
 
@@ -101,7 +101,7 @@ def second_half(
         PARTS=triton.next_power_of_2(parts),
         SUM_BLOCK=min(SUM_BLOCK, triton.next_power_of_2(b.beads)),
         num_warps=NUM_WARPS,
-        **FUSED,
+        **FMA,
     )
 
 

@@ -20,7 +20,7 @@ from flashschnet_kernels.envelope_triton import (
     quarter_sine,
 )
 from flashschnet_kernels.first_order import first_order
-from flashschnet_kernels.launching import FUSED
+from flashschnet_kernels.launching import FMA
 from flashschnet_kernels.message_passing.tile_sums import Sums, partial_sums, reduce_partials
 from flashschnet_kernels.neighbors.tiles import COLUMNS, ROWS, Tiles
 
@@ -93,7 +93,7 @@ class _Geometry(torch.autograd.Function):
                 COLUMNS=COLUMNS,
                 LOWER=lower,
                 num_warps=2,
-                **FUSED,
+                **FMA,
             )
         ctx.save_for_backward(positions)
         ctx.tiles, ctx.atomic = tiles, atomic
@@ -121,7 +121,7 @@ class _Geometry(torch.autograd.Function):
                 COLUMNS=COLUMNS,
                 ATOMIC=atomic,
                 num_warps=2,
-                **FUSED,
+                **FMA,
             )
         gradient = sums.rows if atomic else reduce_partials(sums, tiles, SPLITS, 3)
         return gradient, None, None, None, None

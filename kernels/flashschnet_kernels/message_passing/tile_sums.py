@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from flashschnet_kernels.launching import FUSED
+from flashschnet_kernels.launching import FMA
 from flashschnet_kernels.neighbors.tiles import COLUMNS, ROWS, Tiles
 
 STEPS: tl.constexpr = tl.constexpr(6)
@@ -83,7 +83,7 @@ def reduce_partials(sums: Sums, tiles: Tiles, splits: int, width: int) -> Tensor
             ROWS=ROWS,
             WIDTH=sums.rows.shape[-1],
             num_warps=4,
-            **FUSED,
+            **FMA,
         )
     return result
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from flashschnet_kernels.ahead_of_time import TARGETS, Specialisation
 from flashschnet_kernels.first_order import first_order
-from flashschnet_kernels.launching import FUSED
+from flashschnet_kernels.launching import FMA
 from flashschnet_kernels.message_passing import tile_geometry, tile_kernels, tile_sums
 from flashschnet_kernels.message_passing.filter_network import PRECISIONS, PackedFilter
 from flashschnet_kernels.message_passing.tile_geometry import TilePairs
@@ -139,7 +139,7 @@ def launch_forward(
             **_constants(network, atomic, features.device),
             **FORWARD[_variant_of(network.precision, features.device)],
             num_stages=1,
-            **FUSED,
+            **FMA,
         )
     return sums.rows if atomic else reduce_partials(sums, tiles, splits, network.channels)
 
@@ -179,7 +179,7 @@ def launch_backward(
             FEATURES=wants_features,
             **BACKWARD[_variant_of(network.precision, features.device)],
             num_stages=1,
-            **FUSED,
+            **FMA,
         )
     if not wants_features:
         return None, slope

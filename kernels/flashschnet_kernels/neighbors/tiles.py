@@ -20,7 +20,7 @@ import triton.language as tl
 from torch import Tensor
 
 from flashschnet_kernels.ahead_of_time import Specialisation
-from flashschnet_kernels.launching import FUSED
+from flashschnet_kernels.launching import FMA
 
 ROWS = 8
 COLUMNS = 8
@@ -239,7 +239,7 @@ def _search(
             COLUMNS,
             _STEP,
             num_warps=4,
-            **FUSED,
+            **FMA,
         )
         _turn[(blocks,)](
             slot,
@@ -251,7 +251,7 @@ def _search(
             layout.candidates,
             _TURNED,
             num_warps=4,
-            **FUSED,
+            **FMA,
         )
     return Tiles(layout, count, column, slot, incoming_count, incoming)
 

@@ -21,7 +21,7 @@ import triton.language as tl
 from torch import Tensor
 
 from flashschnet_kernels.ahead_of_time import Specialisation
-from flashschnet_kernels.launching import FUSED
+from flashschnet_kernels.launching import FMA
 from flashschnet_kernels.neighbors.verlet import BLOCK, PRUNE_ABOVE, VerletList
 
 ROWS = 32
@@ -292,11 +292,11 @@ def update(verlet: VerletList, positions: Tensor) -> None:
             beads,
             verlet.trusted_displacement_squared,
             BEADS=BEADS,
-            **FUSED,
+            **FMA,
         )
         if tile["PRUNE"]:
             bound_blocks[(triton.cdiv(beads, BLOCK),)](
-                positions, verlet.boxes, verlet.stale, beads, BLOCK=BLOCK, num_warps=1, **FUSED
+                positions, verlet.boxes, verlet.stale, beads, BLOCK=BLOCK, num_warps=1, **FMA
             )
         count_neighbours[by_rows](
             positions,
@@ -309,7 +309,7 @@ def update(verlet: VerletList, positions: Tensor) -> None:
             beads,
             radius_squared,
             **tile,
-            **FUSED,
+            **FMA,
         )
         # Not asked whether it is stale: the same counts have the same sums.
         torch.cumsum(verlet.counts, 0, dtype=torch.int64, out=verlet.prefix[1:])
@@ -329,7 +329,7 @@ def update(verlet: VerletList, positions: Tensor) -> None:
             verlet.capacity,
             radius_squared,
             **tile,
-            **FUSED,
+            **FMA,
         )
         find_reverse[by_rows](
             verlet.row_start,
@@ -341,7 +341,7 @@ def update(verlet: VerletList, positions: Tensor) -> None:
             ROWS=ROWS,
             EDGES=EDGES,
             STEPS=_bisections(verlet.largest_molecule),
-            **FUSED,
+            **FMA,
         )
 
 

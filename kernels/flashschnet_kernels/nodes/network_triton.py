@@ -23,7 +23,7 @@ from flashschnet_kernels.filter_table.triton import (
     launch_forward,
     splits_of,
 )
-from flashschnet_kernels.launching import FUSED
+from flashschnet_kernels.launching import FMA
 from flashschnet_kernels.message_passing.tile_sums import Sums, partial_sums
 from flashschnet_kernels.neighbors.tiles import ROWS, Tiles
 from flashschnet_kernels.nodes import node_kernels
@@ -207,21 +207,19 @@ class _NodeWork:
         """From the messages of a block to the features of the next."""
         arguments = self._arguments((x, x_next, h, u), self._weights, block)
         if self._grid[0]:
-            node_kernels.forward_kernel[self._grid](*arguments, **self._options, **FUSED)
+            node_kernels.forward_kernel[self._grid](*arguments, **self._options, **FMA)
 
     def turn(self, block: int, x: Tensor, energy: Tensor, g_x: Tensor, g_m: Tensor) -> None:
         """From the messages of the last block to energies and back to dE/dm."""
         arguments = self._arguments((x, energy, g_x, g_m), self._weights, block)
         if self._grid[0]:
-            node_kernels.turn_kernel[self._grid](
-                *arguments, **self._output, **self._options, **FUSED
-            )
+            node_kernels.turn_kernel[self._grid](*arguments, **self._output, **self._options, **FMA)
 
     def backward(self, block: int, g_x: Tensor, g_m: Tensor, u: Tensor) -> None:
         """From dE/dh of the next block to dE/dm of this one."""
         arguments = self._arguments((g_x, g_m, u), self._weights[:2], block)
         if self._grid[0]:
-            node_kernels.backward_kernel[self._grid](*arguments, **self._options, **FUSED)
+            node_kernels.backward_kernel[self._grid](*arguments, **self._options, **FMA)
 
     def _arguments(
         self, buffers: tuple[Tensor, ...], weights: tuple[Tensor, ...], block: int

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from flashschnet_kernels.ahead_of_time import Specialisation
 from flashschnet_kernels.first_order import first_order
-from flashschnet_kernels.launching import FUSED
+from flashschnet_kernels.launching import FMA
 from flashschnet_kernels.priors.bonded_triton import angles, bonds, dihedrals
 from flashschnet_kernels.priors.layout import REACH, ROWS, PriorsLayout
 
@@ -126,7 +126,7 @@ def _launch(
         BONDED=bonded,
         ADD=add,
         num_warps=NUM_WARPS,
-        **FUSED,
+        **FMA,
     )
 
 

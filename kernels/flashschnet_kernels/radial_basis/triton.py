@@ -19,7 +19,7 @@ from flashschnet_kernels.envelope_triton import (
     filter_envelope_slope,
 )
 from flashschnet_kernels.first_order import first_order
-from flashschnet_kernels.launching import FUSED
+from flashschnet_kernels.launching import FMA
 from flashschnet_kernels.radial_basis.parameters import RadialParameters, check_inputs
 
 EDGES = 32  # per program of the forward and of the backward
@@ -87,7 +87,7 @@ class _Expand(torch.autograd.Function):
                 count,
                 **_constants(basis),
                 num_warps=WARPS,
-                **FUSED,
+                **FMA,
             )
         # A row of 4 bytes per edge is all that the backward needs beside its input.
         ctx.save_for_backward(positions, receiver, sender, r_ij, centres, widths)
@@ -114,12 +114,12 @@ class _Expand(torch.autograd.Function):
         if edges is None:
             out = torch.zeros_like(positions)
             _backward[grid](
-                *arguments, out, count, atomic=True, **constants, num_warps=WARPS, **FUSED
+                *arguments, out, count, atomic=True, **constants, num_warps=WARPS, **FMA
             )
         else:
             slope = torch.empty_like(r_ij)
             _backward[grid](
-                *arguments, slope, count, atomic=False, **constants, num_warps=WARPS, **FUSED
+                *arguments, slope, count, atomic=False, **constants, num_warps=WARPS, **FMA
             )
             out = torch.empty_like(positions)
             row_start, reverse = edges.row_start.contiguous(), edges.reverse.contiguous()
@@ -133,7 +133,7 @@ class _Expand(torch.autograd.Function):
                 out,
                 ROW_EDGES,
                 num_warps=1,
-                **FUSED,
+                **FMA,
             )
         return out, None, None, None, None
 
