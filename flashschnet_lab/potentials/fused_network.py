@@ -75,7 +75,8 @@ def fused_network(
 
     nodes = pack_nodes(weights)
     half = plan.quantization == "fp16"
-    packed = pack_table(table.to(bead_types.device), nodes.message_width, halves=half)
+    halves = half and nodes.fit_halves
+    packed = pack_table(table.to(bead_types.device), nodes.message_width, halves=halves)
     start = batch_features(nodes, bead_types)
     precision = "float16" if half else "float32"
     streams = side_streams(bead_types.device)

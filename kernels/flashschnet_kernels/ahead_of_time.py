@@ -51,6 +51,7 @@ class Specialisation:
         num_warps: warps per program.
         num_stages: depth of software pipelining.
         targets: where it is launched.
+        most_registers: per thread, that the compiler is held to; None where it is free.
     """
 
     kernel: Any
@@ -59,6 +60,7 @@ class Specialisation:
     num_warps: int = 4
     num_stages: int = 2
     targets: tuple[str, ...] = tuple(TARGETS)
+    most_registers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,8 @@ def compile_for(variant: Specialisation, target: str) -> Compiled:
     }
     source = ASTSource(variant.kernel, signature, variant.constants, attributes)
     options = {"num_warps": variant.num_warps, "num_stages": variant.num_stages, **FMA}
+    if variant.most_registers is not None:
+        options["maxnreg"] = variant.most_registers
     result = functools.partial(
         Compiled, variant.kernel.__name__, target, variant.constants, variant.num_warps
     )

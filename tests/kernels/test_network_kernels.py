@@ -15,6 +15,7 @@ from flashschnet_kernels.nodes import reference
 from flashschnet_kernels.nodes.weights import NodeWeights
 from tests.kernels.cases import CUTOFF, Case, case_from, poisoned, scattered
 from tests.kernels.tables import table_of
+from tests.kernels.test_balance import with_features
 from tests.kernels.test_nodes import random_weights
 from tests.kernels.tolerances import NETWORK, assert_within
 
@@ -77,7 +78,8 @@ def by_kernels(network, case: Case, weights: NodeWeights, table, device, precisi
     from flashschnet_kernels.nodes.pack import pack_nodes
 
     nodes = pack_nodes(on(weights, device))
-    packed = pack_table(table.to(device), nodes.message_width, halves=precision == "float16")
+    halves = precision == "float16" and nodes.fit_halves
+    packed = pack_table(table.to(device), nodes.message_width, halves=halves)
     x = case.coordinates(torch.float32, device)
     tiles = TileSearch(case.molecule_sizes, CUTOFF, device)(x)
     start = network.batch_features(nodes, types_of(case).to(device))
@@ -113,6 +115,19 @@ def test_against_the_definition(network, triton_device, sizes, precision):
     case = batch_of(sizes)
     weights, form = random_weights(**SHAPE), "compact" if precision == "float16" else "cubic"
     check(network, case, weights, table_of(case, form=form, blocks=3), triton_device, precision)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_features_are_balanced(network, triton_device, precision):
+    """What a network multiplies its features by, it divides its messages by: no bit changes."""
+    case = batch_of((13, 6))
+    weights, form = random_weights(**SHAPE), "compact" if precision == "float16" else "cubic"
+    table = table_of(case, form=form, blocks=3)
+    usual, huge = (
+        by_kernels(network, case, with_features(weights, factor), table, triton_device, precision)
+        for factor in (1.0, 2.0**30)
+    )
+    assert all(map(torch.equal, usual, huge))
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
@@ -192,16 +207,7 @@ def test_a_table_of_another_width_is_refused(network, triton_device, monkeypatch
 def test_features_of_any_size(network, triton_device, factor, precision):
     """A model may keep its features in any unit: 16-bit numbers are scaled before they are made."""
     case = batch_of((14,))
-    weights = random_weights(**SHAPE)
-    blocks = tuple(
-        replace(
-            block,
-            to_channels=block.to_channels * factor,
-            update_weight=block.update_weight / factor,
-        )
-        for block in weights.blocks
-    )
-    scaled = replace(weights, blocks=blocks)
+    scaled = with_features(random_weights(**SHAPE), factor)
     check(network, case, scaled, table_of(case, blocks=3), triton_device, precision)
 
 
@@ -210,7 +216,9 @@ def test_energies_of_any_size(network, triton_device):
     weights = random_weights(**SHAPE)
     *first, last = weights.output_weights
     small = replace(weights, output_weights=(*first, last * 1e-7))
-    check(network, case, small, table_of(case, blocks=3), triton_device, "float16")
+    for form in ("cubic", "compact"):
+        table = table_of(case, form=form, blocks=3)
+        check(network, case, small, table, triton_device, "float16")
 
 
 def test_same_bits_alone_and_in_a_batch(network, triton_device):

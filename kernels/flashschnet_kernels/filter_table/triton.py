@@ -28,9 +28,12 @@ PROGRAMS = 1056
 """Programs that keep a large GPU busy; with fewer row blocks, several share the tiles of one."""
 MANY_PROGRAMS, TILES_OF_A_SPLIT = 4224, 20
 """A large molecule alone does better with so many, as long as each has that many candidates."""
-LARGEST_HALF, SMALLEST_HALF = 3e4, 3e-3
-"""What the largest value and slope of a block lie between for float16 to hold a table: below the
-largest number, and so far above 6e-5 that what has fewer digits is too small to count."""
+LARGEST_HALF, SMALLEST_HALF = 64.0, 3e-3
+"""What the largest value and slope of a block lie between for float16 to hold a table: so far below
+65504 that products with what beads have do not exceed it, and so far above 6e-5 that what has fewer
+digits is too small to count."""
+MOST_REGISTERS = 128
+"""Of a thread beside a table in float16: sixteen programs to a multiprocessor instead of twelve."""
 WHOLE = 0x4B000000
 """The bits of 2^23 in float32, an argument so that the GPU keeps it in a register."""
 
@@ -133,6 +136,7 @@ def launch_forward(
             sums.columns,
             *_scalars(table, block, tiles, splits),
             **_constants(table),
+            **_registers(table, sums=True),
             **FMA,
         )
 
@@ -154,6 +158,7 @@ def launch_backward(
     Args:
         features, s, tiles, table, block: as for `launch_forward`.
         gradient: dE/dm [beads, width] float32, contiguous.
+            With a table in float16, both are multiplied in float16, and must not be far from 1.
         slopes: [slices, *s.shape], dE/ds: written, or added to if `add`. A view, if of a part of
             a batch.
         sums: room for the partial sums of dE/dh, or None if it is not wanted.
@@ -177,6 +182,7 @@ def launch_backward(
             FEATURES=sums is not None,
             ADD=add,
             **_constants(table),
+            **_registers(table, sums=sums is not None),
             **FMA,
         )
 
@@ -284,6 +290,12 @@ def _constants(table: PackedTable) -> dict[str, Any]:
     }
 
 
+def _registers(table: PackedTable, *, sums: bool) -> dict[str, int]:
+    """Return the option that bounds registers; kernels without sums need fewer by themselves."""
+    bound = sums and table.words.dtype == torch.float16
+    return {"maxnreg": MOST_REGISTERS} if bound else {}
+
+
 def specialisations() -> list[Specialisation]:
     """Return the variants that a simulation launches."""
     signature = dict.fromkeys(
@@ -306,10 +318,12 @@ def specialisations() -> list[Specialisation]:
     ):
         shape = {"ROWS": ROWS, "TILE": COLUMNS, "COLUMNS": PART, "SLICE": SLICE, "WORDS": words}
         signature |= {"table": number, "column_sums": sums}
-        found.append(_variant(tile_kernels.forward_kernel, signature, shape))
+        most = MOST_REGISTERS if number == "*fp16" else None
+        found.append(_variant(tile_kernels.forward_kernel, signature, shape, most=most))
         for features, add in ((True, False), (True, True), (False, True)):
-            flags = {"FEATURES": features, "ADD": add}
-            found.append(_variant(tile_kernels.backward_kernel, signature, shape | flags))
+            own = shape | {"FEATURES": features, "ADD": add}
+            bound = most if features else None
+            found.append(_variant(tile_kernels.backward_kernel, signature, own, most=bound))
     signature |= {"column_sums": "*fp32"}
     for even in (False, True):
         shape = {"ROWS": ROWS, "COLUMNS": COLUMNS, "EVEN": even}
@@ -319,7 +333,13 @@ def specialisations() -> list[Specialisation]:
 
 
 def _variant(
-    kernel: Any, signature: dict[str, str], constants: dict[str, Any], num_warps: int = 1
+    kernel: Any,
+    signature: dict[str, str],
+    constants: dict[str, Any],
+    num_warps: int = 1,
+    most: int | None = None,
 ) -> Specialisation:
     own = {n: signature[n] for n in kernel.arg_names if n not in constants}
-    return Specialisation(kernel, own, constants, num_warps=num_warps, num_stages=1)
+    return Specialisation(
+        kernel, own, constants, num_warps=num_warps, num_stages=1, most_registers=most
+    )

@@ -154,7 +154,11 @@ def gathered(
             there = several + one < tiles
             tile = tl.load(incoming + line + several + one, mask=there, other=0)
             at = ((tile - first_tile).to(tl.int64) * ROWS + own) * CHANNELS
-            part = tl.load(column_sums + at[:, None] + w, mask=there[:, None], other=0.0)
+            at = column_sums + at[:, None] + w
+            if column_sums.dtype.element_ty == tl.bfloat16:  # written past the caches, read once
+                part = tl.load(at, mask=there[:, None], other=0.0, eviction_policy="evict_first")
+            else:
+                part = tl.load(at, mask=there[:, None], other=0.0)
             total += part.to(tl.float32)
     return total
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from flashschnet_kernels.nodes.balance import balanced, fit_halves
 from flashschnet_kernels.nodes.weights import NodeWeights
 
 PER_BLOCK = 6
@@ -47,6 +48,7 @@ class PackedNodes:
         hidden: width of the beads before padding.
         layers: hidden layers of the output network, 1 or 2.
         energy_bias: whether the last layer has a bias.
+        fit_halves: whether products of features and their gradient may be float16.
     """
 
     matrices: Tensor
@@ -60,6 +62,7 @@ class PackedNodes:
     hidden: int
     layers: int
     energy_bias: bool
+    fit_halves: bool
 
     @property
     def width(self) -> int:
@@ -68,7 +71,7 @@ class PackedNodes:
 
 
 def pack_nodes(weights: NodeWeights) -> PackedNodes:
-    """Return the weights as the kernels read them.
+    """Return the weights as the kernels read them, balanced (see `balance.py`).
 
     Raises:
         ValueError: widths that do not fit, or an output network without one or two hidden layers.
@@ -79,6 +82,7 @@ def pack_nodes(weights: NodeWeights) -> PackedNodes:
             f"nodes=triton needs an output network with 1 or 2 hidden layers, not "
             f"{len(hidden_layers)}; use nodes=reference"
         )
+    weights = balanced(weights)
     matrices: list[Tensor] = []
     biases: list[Tensor] = []
     for block in weights.blocks:
@@ -113,6 +117,7 @@ def pack_nodes(weights: NodeWeights) -> PackedNodes:
         hidden=embedding.shape[1],
         layers=len(hidden_layers),
         energy_bias=weights.energy_bias is not None,
+        fit_halves=fit_halves(weights),
     )
 
 

@@ -231,7 +231,10 @@ def _repulsion_of(
         dz = z_i[:, None] - tl.load(at_j + 2, mask=j < end, other=0.0)[None, :]
         type_j = tl.load(types + of_kind + j, mask=j < end, other=0)
         inside = (j < end)[None, :] & (i < end)[:, None]
-        s6 = tl.load(ranges[:, None] + type_j[None, :], mask=inside, other=0.0)
+        # Rows are no neighbours in memory. To call them that makes threads lie along rows, so that
+        # sums over columns need few exchanges; Triton from 3.7 on would not do it by itself.
+        at_s6 = tl.max_contiguous(ranges[:, None] + type_j[None, :], (2, 1))
+        s6 = tl.load(at_s6, mask=inside, other=0.0)
         if (column < first + ROWS + REACH) & (column + COLUMNS + REACH > first):
             place = j[None, :] - i[:, None] + REACH
             near = (place >= 0) & (place <= 2 * REACH)
