@@ -52,6 +52,8 @@ class Specialisation:
         num_stages: depth of software pipelining.
         targets: where it is launched.
         most_registers: per thread, that the compiler is held to; None where it is free.
+        multiples: integers that are multiples of 16 wherever it matters, which decides how many
+            numbers are read at a time.
     """
 
     kernel: Any
@@ -61,6 +63,7 @@ class Specialisation:
     num_stages: int = 2
     targets: tuple[str, ...] = tuple(TARGETS)
     most_registers: int | None = None
+    multiples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,12 @@ class Compiled:
     problem: str = ""
 
 
-def compile_for(variant: Specialisation, target: str) -> Compiled:
-    """Compile one variant for "sm_80", "sm_90" or "sm_120"; what goes wrong becomes `problem`."""
+def build(variant: Specialisation, target: str) -> Any:
+    """Return Triton's compiled kernel of one variant for "sm_80", "sm_90" or "sm_120".
+
+    Raises:
+        Exception: of any stage of the compiler, each has its own class.
+    """
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -102,19 +109,24 @@ def compile_for(variant: Specialisation, target: str) -> Compiled:
     attributes = {
         (place,): [["tt.divisibility", 16]]
         for place, name in enumerate(order)
-        if signature[name].startswith("*")
+        if signature[name].startswith("*") or name in variant.multiples
     }
     source = ASTSource(variant.kernel, signature, variant.constants, attributes)
     options = {"num_warps": variant.num_warps, "num_stages": variant.num_stages, **FMA}
     if variant.most_registers is not None:
         options["maxnreg"] = variant.most_registers
+    gpu = GPUTarget("cuda", TARGETS[target], 32)
+    return triton.compile(source, target=gpu, options=options)
+
+
+def compile_for(variant: Specialisation, target: str) -> Compiled:
+    """Compile one variant for "sm_80", "sm_90" or "sm_120"; what goes wrong becomes `problem`."""
     result = functools.partial(
         Compiled, variant.kernel.__name__, target, variant.constants, variant.num_warps
     )
     try:
-        gpu = GPUTarget("cuda", TARGETS[target], 32)
-        built = triton.compile(source, target=gpu, options=options)
-    except Exception as error:  # of any stage of the compiler, each has its own class
+        built = build(variant, target)
+    except Exception as error:
         return result(problem=f"does not compile: {error}")
     shared, limit = built.metadata.shared, SHARED_LIMIT[target]
     registers, stack = resources(built.asm["cubin"])

@@ -341,5 +341,11 @@ def _variant(
 ) -> Specialisation:
     own = {n: signature[n] for n in kernel.arg_names if n not in constants}
     return Specialisation(
-        kernel, own, constants, num_warps=num_warps, num_stages=1, most_registers=most
+        kernel,
+        own,
+        constants,
+        num_warps=num_warps,
+        num_stages=1,
+        most_registers=most,
+        multiples=("channels", "slice_words", "pairs"),
     )
