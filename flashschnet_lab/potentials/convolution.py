@@ -136,10 +136,11 @@ def _tabulated(
     """Filters looked up instead of computed: pair by pair, or over tiles of pairs on a GPU."""
     if plan.message_passing == "triton":
         from flashschnet_kernels.filter_table import triton
+        from flashschnet_kernels.filter_table.pack import pack_table
 
         kept: tuple[FilterTable, Any] | None = getattr(network, "packed_table", None)
         if kept is None or kept[0] is not table:  # not in every step
-            kept = (table, triton.pack_table(table))
+            kept = (table, pack_table(table))
             network.packed_table = kept  # type: ignore[assignment]
         packed = kept[1]
         s = triton.convolution_coordinates(positions, neighbors, table.knots)

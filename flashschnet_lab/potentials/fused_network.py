@@ -68,7 +68,7 @@ def fused_network(
         from flashschnet_kernels.nodes.network_cpu import Network
 
         return Network(weights, table, bead_types, molecule_sizes).evaluate
-    from flashschnet_kernels.filter_table.triton import pack_table
+    from flashschnet_kernels.filter_table.pack import pack_table
     from flashschnet_kernels.nodes.network_triton import batch_features, evaluate
     from flashschnet_kernels.nodes.pack import pack_nodes
     from flashschnet_kernels.nodes.parts import side_streams

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from flashschnet_kernels.filter_table.pack import pack_table
 from flashschnet_kernels.neighbors.reference import pairs_within
 from tests.kernels.cases import CASES, CUTOFF, KINDS, Case, case_from, poisoned, scattered
 from tests.kernels.tables import by_definition, sizes_of_terms, table_of
@@ -46,7 +47,7 @@ def by_kernel(
     tiles = tiles_of(case, device)
     x = case.coordinates(torch.float32, device).requires_grad_()
     h = case.random(case.beads, torch.float32, device, seed=1).requires_grad_()
-    packed = operator.pack_table(table.to(device), halves=halves)
+    packed = pack_table(table.to(device), halves=halves)
     s = operator.convolution_coordinates(x, tiles, packed.knots)
     messages = operator.pass_messages(h, s, tiles, packed, block)
     g = case.random(case.beads, torch.float32, device, seed=2)
@@ -86,13 +87,13 @@ def test_pieces_in_sixteen_bit(operator, triton_device, name):
         assert_within(part, wanted, SIXTEEN_BIT["float16"] * scale)
 
 
-def test_which_tables_become_sixteen_bit(operator):
+def test_which_tables_become_sixteen_bit():
     case = CASES["one pair"]
     compact, cubic = (table_of(case, form=form) for form in ("compact", "cubic"))
 
     def words(table, factor: float = 1.0) -> tuple[torch.dtype, int]:
         scaled = replace(table, coefficients=table.coefficients * factor)
-        packed = operator.pack_table(scaled, halves=True).words
+        packed = pack_table(scaled, halves=True).words
         return packed.dtype, packed.shape[3]
 
     assert words(compact) == (torch.float16, 3)
@@ -113,7 +114,7 @@ def test_slopes_of_blocks_add_up(operator, triton_device):
     case = whole(replace(case_from(scattered(20, 9.0, seed=6), (13, 7)), channels=32))
     table = table_of(case)
     tiles = tiles_of(case, triton_device)
-    packed = operator.pack_table(table.to(triton_device))
+    packed = pack_table(table.to(triton_device))
     x = case.coordinates(torch.float32, triton_device)
     h, g = (case.random(case.beads, torch.float32, triton_device, seed=s) for s in (1, 2))
     s = operator.tile_pairs.coordinates(x, tiles, packed.knots)
@@ -150,7 +151,7 @@ def test_second_order_is_refused(operator, triton_device):
     case = whole(case_from(scattered(6, 4.0, seed=2)))
     tiles = tiles_of(case, triton_device)
     x = case.coordinates(torch.float32, triton_device).requires_grad_()
-    packed = operator.pack_table(table_of(case).to(triton_device))
+    packed = pack_table(table_of(case).to(triton_device))
     h = case.random(case.beads, torch.float32, triton_device)
     s = operator.convolution_coordinates(x, tiles, packed.knots)
     energy = operator.pass_messages(h, s, tiles, packed, 0).sum()
@@ -161,7 +162,7 @@ def test_second_order_is_refused(operator, triton_device):
 def test_what_it_cannot_do_is_refused(operator, triton_device):
     case = whole(case_from(scattered(6, 4.0, seed=2)))
     tiles = tiles_of(case, triton_device)
-    packed = operator.pack_table(table_of(case).to(triton_device))
+    packed = pack_table(table_of(case).to(triton_device))
     x = case.coordinates(torch.float32, triton_device)
     s = operator.convolution_coordinates(x, tiles, packed.knots)
     for features in (

@@ -73,7 +73,7 @@ def by_definition(case: Case, weights: NodeWeights, table) -> tuple[Tensor, Tens
 
 
 def by_kernels(network, case: Case, weights: NodeWeights, table, device, precision="float32"):
-    from flashschnet_kernels.filter_table.triton import pack_table
+    from flashschnet_kernels.filter_table.pack import pack_table
     from flashschnet_kernels.neighbors.tiles import TileSearch
     from flashschnet_kernels.nodes.pack import pack_nodes
 
@@ -192,12 +192,10 @@ def test_messages_of_a_wide_network_keep_their_width(network):
 
 
 def test_a_table_of_another_width_is_refused(network, triton_device, monkeypatch):
-    from flashschnet_kernels.filter_table import triton
+    from flashschnet_kernels.filter_table import pack
 
-    case, pack_table = batch_of((3,)), triton.pack_table
-    monkeypatch.setattr(
-        triton, "pack_table", lambda table, width, **_: pack_table(table, 2 * width)
-    )
+    case, pack_table = batch_of((3,)), pack.pack_table
+    monkeypatch.setattr(pack, "pack_table", lambda table, width, **_: pack_table(table, 2 * width))
     with pytest.raises(ValueError, match="a table 128 wide, for messages of 64"):
         by_kernels(network, case, random_weights(**SHAPE), table_of(case, blocks=3), triton_device)
 

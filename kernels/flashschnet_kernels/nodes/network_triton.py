@@ -17,12 +17,8 @@ from torch import Tensor
 
 from flashschnet_kernels.ahead_of_time import Specialisation
 from flashschnet_kernels.filter_table import tile_pairs
-from flashschnet_kernels.filter_table.triton import (
-    PackedTable,
-    launch_backward,
-    launch_forward,
-    splits_of,
-)
+from flashschnet_kernels.filter_table.pack import PackedTable
+from flashschnet_kernels.filter_table.triton import launch_backward, launch_forward, splits_of
 from flashschnet_kernels.launching import FMA
 from flashschnet_kernels.message_passing.tile_sums import Sums, partial_sums
 from flashschnet_kernels.neighbors.tiles import ROWS, Tiles
