@@ -69,7 +69,7 @@ def evaluate(
         start: of the batch.
         nodes: weights of the bead work.
         table: filters, packed to the message width of the nodes.
-        precision: of the bead work, a key of `PRODUCTS`; filters and messages are float32.
+        precision: of the bead work, a key of `PRODUCTS`; of filters, that of the table.
         streams: of `side_streams`, where parts of a large batch are worked on side by side.
 
     Deterministic. The gradient is that of the energy returned.
