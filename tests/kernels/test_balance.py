@@ -7,8 +7,14 @@ from dataclasses import replace
 import pytest
 import torch
 
+from flashschnet_kernels.filter_table.pack import LARGEST_HALF
 from flashschnet_kernels.nodes import reference
-from flashschnet_kernels.nodes.balance import balanced, fit_halves, sizes_of_isolated_beads
+from flashschnet_kernels.nodes.balance import (
+    LARGEST,
+    balanced,
+    fit_halves,
+    sizes_of_isolated_beads,
+)
 from flashschnet_kernels.nodes.weights import NodeWeights
 from tests.kernels.test_nodes import random_weights
 
@@ -80,6 +86,11 @@ def test_which_networks_fit_sixteen_bit():
     assert fit_halves(with_features(weights, 1e6))  # balanced away
     assert not fit_halves(with_energies(weights, 1e6))
     assert not fit_halves(with_energies(weights, 1e-6))
+
+
+def test_what_fits_does_not_overflow():
+    """A slope times two products of beads, each four times as large as those of isolated beads."""
+    assert LARGEST_HALF * 2 * 4 * LARGEST < torch.finfo(torch.float16).max
 
 
 def test_a_network_of_zeros_stays_as_it_is():

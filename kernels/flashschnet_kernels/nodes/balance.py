@@ -17,9 +17,10 @@ from flashschnet_kernels.nodes import reference
 from flashschnet_kernels.nodes.weights import NodeWeights
 from flashschnet_kernels.quantization.reference import power_of_two
 
-SMALLEST, LARGEST = 2.0**-10, 2.0**10
-"""The product of the largest feature and the largest gradient lies between, or float16 does not do:
-sums and their parts are some 100 times smaller, and other beads a few times larger."""
+SMALLEST, LARGEST = 2.0**-10, 2.0**6
+"""What the product of the largest feature and the largest gradient lies between where float16 does.
+Two such products, several times as large in a molecule, times a slope of at most 64 stay below
+65504; and most are some 100 times smaller, where float16 still has all its digits."""
 
 
 def balanced(weights: NodeWeights) -> NodeWeights:
