@@ -152,8 +152,8 @@ def backward_kernel(
     dE/ds = sum over the channels of the slice of (G_i h_j + G_j h_i) dW/ds, added to what
     `slope_at` holds if ADD. Accumulates in float32. Deterministic. First-order.
 
-    With a table in float16, beads' numbers and their products are float16 too: half the registers
-    and instructions. Sums over channels are float32.
+    With a table in float16, beads' numbers and their products are float16 too, two to a register
+    and an instruction, and so is the sum over the rows of a tile. Sums over channels are float32.
     """
     row, split = tl.program_id(0) // splits, tl.program_id(0) % splits
     number = tl.program_id(1)
