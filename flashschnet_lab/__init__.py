@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flashschnet_lab.potentials.schnet import SchNet as SchNet
     from flashschnet_lab.potentials.schnet import SchNetShape as SchNetShape
     from flashschnet_lab.proteins.builder import build_chain as build_chain
-    from flashschnet_lab.proteins.library import embedded_names as embedded_names
+    from flashschnet_lab.proteins.embedded import embedded_names as embedded_names
     from flashschnet_lab.proteins.mapping import read_protein as read_protein
     from flashschnet_lab.simulation.engine import Simulation as Simulation
     from flashschnet_lab.simulation.restart import restore as restore
@@ -48,7 +48,7 @@ _HOMES = {
     "UserError": "flashschnet_lab.errors",
     "build_chain": "flashschnet_lab.proteins.builder",
     "build_force_field": "flashschnet_lab.system",
-    "embedded_names": "flashschnet_lab.proteins.library",
+    "embedded_names": "flashschnet_lab.proteins.embedded",
     "load_model": "flashschnet_lab.checkpoints.native",
     "load_sequence": "flashschnet_lab.loading",
     "load_system": "flashschnet_lab.loading",

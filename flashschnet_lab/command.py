@@ -16,7 +16,7 @@ from flashschnet_lab.checkpoints.hub import is_on_hub
 from flashschnet_lab.checkpoints.native import STRUCTURE, load_model
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_sequence, load_system, trained_model
-from flashschnet_lab.proteins.library import embedded_like, embedded_names, embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_like, embedded_names, embedded_protein
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.receipt import receipt_table
 from flashschnet_lab.simulation.restraint_text import restraint_of

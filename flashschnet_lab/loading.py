@@ -9,7 +9,7 @@ from flashschnet_lab.errors import UserError
 from flashschnet_lab.paths import data_folder
 from flashschnet_lab.potentials.prior_table import PriorTable, load_prior_table
 from flashschnet_lab.potentials.structure_based import DEFAULT_DEPTH, native_contacts
-from flashschnet_lab.proteins.library import embedded_like, embedded_names, embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_like, embedded_names, embedded_protein
 from flashschnet_lab.proteins.protein import Protein, c_alpha_chain
 from flashschnet_lab.proteins.residues import CA_ONLY, FIVE_BEAD
 from flashschnet_lab.system import Model, System

@@ -10,7 +10,7 @@ import typer
 from flashschnet_lab.cli import app
 from flashschnet_lab.loading import default_prior
 from flashschnet_lab.proteins.builder import build_chain
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.proteins.mdtraj_io import write_pdb
 from flashschnet_lab.simulation.store import open_trajectory
 from tests.command_line import run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.proteins.mdtraj_io import write_pdb
 from flashschnet_lab.simulation.exchange import RECORD
 from flashschnet_lab.simulation.exchange_record import read_exchanges

@@ -21,7 +21,7 @@ from flashschnet_lab.loading import default_prior
 from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
 from flashschnet_lab.potentials.tables import class_of, network_digest
 from flashschnet_lab.proteins.builder import build_chain
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.system import Model, System, build_force_field
 from flashschnet_lab.training.registry import registry_text
 

@@ -10,7 +10,7 @@ import pytest
 from flashschnet_lab.checkpoints.native import load_model, read_description
 from flashschnet_lab.loading import load_system
 from flashschnet_lab.paths import data_folder
-from flashschnet_lab.proteins.library import embedded_names, embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_names, embedded_protein
 from flashschnet_lab.training.card import card_text
 from flashschnet_lab.training.registry import registry_text
 

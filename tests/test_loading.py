@@ -22,7 +22,7 @@ from flashschnet_lab.loading import (
 from flashschnet_lab.paths import data_folder
 from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
 from flashschnet_lab.proteins.builder import build_chain
-from flashschnet_lab.proteins.library import embedded_names, embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_names, embedded_protein
 from flashschnet_lab.proteins.mdtraj_io import write_pdb
 from flashschnet_lab.proteins.protein import Protein
 from flashschnet_lab.system import Model, System, build_force_field

@@ -17,7 +17,7 @@ from flashschnet_kernels.neighbors.reference import pairs_within
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import default_prior, load_system, trained_model
 from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.proteins.protein import Protein, Residue, make_protein
 from flashschnet_lab.proteins.residues import bead_names
 from flashschnet_lab.simulation.engine import Simulation

@@ -22,7 +22,7 @@ from flashschnet_lab.devices import resolve_device
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_system, structure_based_model
 from flashschnet_lab.potentials.structure_based import DEFAULT_DEPTH
-from flashschnet_lab.proteins.library import embedded_like, embedded_names, embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_like, embedded_names, embedded_protein
 from flashschnet_lab.proteins.protein import Protein
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.receipt import describe_device

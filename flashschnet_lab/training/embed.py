@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from flashschnet_lab.loading import structure_based_model
-from flashschnet_lab.proteins.library import write_embedded
+from flashschnet_lab.proteins.embedded import write_embedded
 from flashschnet_lab.proteins.protein import Protein
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.system import System

@@ -18,7 +18,7 @@ from flashschnet_lab.devices import resolve_device
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.measure.bench import Work
 from flashschnet_lab.measure.work import benchmark_system
-from flashschnet_lab.proteins.library import embedded_names
+from flashschnet_lab.proteins.embedded import embedded_names
 from flashschnet_lab.system import System, as_plan
 from flashschnet_lab.widgets.background import Background, in_words
 from flashschnet_lab.widgets.comparison import Row, comparison_picture, table_html

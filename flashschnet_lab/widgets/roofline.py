@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.measure.work import benchmark_system
-from flashschnet_lab.proteins.library import embedded_names
+from flashschnet_lab.proteins.embedded import embedded_names
 from flashschnet_lab.system import System
 from flashschnet_lab.widgets.roofline_picture import Dot, name_of, roofline_picture, stage_dots
 

@@ -8,7 +8,7 @@ import pytest
 from flashschnet_lab.analysis import contact_map as module
 from flashschnet_lab.analysis.contact_map import contact_map, contact_map_picture
 from flashschnet_lab.analysis.structure import c_alpha_indices, native_pairs
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.simulation.store import open_trajectory
 from tests.trajectories import shaken, write_run
 

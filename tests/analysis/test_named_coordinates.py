@@ -16,7 +16,7 @@ from flashschnet_lab.analysis.observables import OBSERVABLES, Target
 from flashschnet_lab.analysis.structure import c_alpha_indices, native_pairs
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.proteins.builder import build_chain
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 
 PROTEIN = embedded_protein("chignolin").protein
 NATIVE = PROTEIN.positions

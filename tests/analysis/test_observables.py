@@ -19,7 +19,7 @@ from flashschnet_lab.analysis.structure import (
 )
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.proteins.builder import build_chain
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.proteins.mdtraj_io import write_pdb
 from flashschnet_lab.simulation.exchange_record import Exchanges
 from flashschnet_lab.simulation.store import open_trajectory

@@ -16,7 +16,7 @@ from flashschnet_lab.analysis.secondary import (
     secondary_structure,
 )
 from flashschnet_lab.proteins.builder import build_chain
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.proteins.mapping import read_protein
 from flashschnet_lab.simulation.store import open_trajectory
 from tests.trajectories import write_run

@@ -13,7 +13,7 @@ from flashschnet_lab.checkpoints.native import load_model, read_description, sav
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import default_prior, structure_based_model
 from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.system import Model, System, build_force_field
 
 

@@ -8,7 +8,7 @@ import torch
 
 from flashschnet_kernels.neighbors import reference
 from flashschnet_kernels.neighbors.reference import pairs_within
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 
 SIZES = [(12,), (7, 7, 7), (3, 9, 1, 5), (1,), (1, 1), (2, 1), (4, 4, 5)]
 

@@ -21,7 +21,7 @@ from flashschnet_kernels.neighbors.verlet import (
     overflowed,
     update,
 )
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.proteins.mapping import read_protein
 from tests.kernels.cases import loaded
 

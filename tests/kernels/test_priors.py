@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from flashschnet_kernels.priors import reference as terms
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.proteins.mdtraj_io import to_mdtraj_topology
 
 ALL_FOUR = torch.tensor([[0, 1, 2, 3]])

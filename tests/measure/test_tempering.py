@@ -22,7 +22,7 @@ from flashschnet_lab.measure.tempering import (
     surface_at,
     throughput,
 )
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.exchange import Tempering
 from flashschnet_lab.system import System

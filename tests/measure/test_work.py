@@ -14,7 +14,7 @@ from flashschnet_lab.measure.work import (
     system_of_beads,
 )
 from flashschnet_lab.proteins.builder import build_chain
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.proteins.mdtraj_io import write_pdb
 from flashschnet_lab.system import build_force_field
 

@@ -10,7 +10,7 @@ import torch
 
 from flashschnet_kernels.langevin.reference import gaussian_noise
 from flashschnet_lab.loading import load_system, structure_based_model
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.integrators import INTEGRATORS
 from flashschnet_lab.simulation.receipt import energy_drift

@@ -15,7 +15,7 @@ from flashschnet_lab.loading import default_prior
 from flashschnet_lab.potentials.prior_table import PriorTable, load_prior_table
 from flashschnet_lab.potentials.priors import FAMILIES, Priors
 from flashschnet_lab.proteins.builder import build_chain
-from flashschnet_lab.proteins.library import embedded_names, embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_names, embedded_protein
 from flashschnet_lab.proteins.protein import make_protein
 from flashschnet_lab.proteins.residues import MAPPINGS
 

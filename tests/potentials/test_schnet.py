@@ -10,7 +10,7 @@ import torch
 
 from flashschnet_lab.potentials.radial import ExpNormalBasis, GaussianBasis
 from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.system import Model, System, build_force_field
 
 BASES = ("exp_normal", "gaussian")

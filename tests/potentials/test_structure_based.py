@@ -20,7 +20,7 @@ from flashschnet_lab.potentials.structure_based import (
     native_contacts,
 )
 from flashschnet_lab.proteins.builder import build_chain
-from flashschnet_lab.proteins.library import embedded_names, embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_names, embedded_protein
 from flashschnet_lab.proteins.protein import Protein, make_protein
 
 

@@ -14,7 +14,7 @@ from flashschnet_lab.potentials.priors import FAMILIES, Priors
 from flashschnet_lab.potentials.schnet import SchNet, SchNetShape
 from flashschnet_lab.potentials.structure_based import native_contacts
 from flashschnet_lab.potentials.sum import ForceField, _deterministic
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.system import Model, System, build_force_field
 
 

@@ -9,7 +9,7 @@ from flashschnet_lab.analysis.structure import rmsd
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.paths import data_folder
 from flashschnet_lab.proteins.builder import build_chain
-from flashschnet_lab.proteins.library import (
+from flashschnet_lab.proteins.embedded import (
     embedded_names,
     embedded_protein,
     read_embedded,

@@ -14,8 +14,8 @@ from flashschnet_lab.cli import main
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_system
 from flashschnet_lab.proteins import fetch
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.proteins.fetch import fetch_structure
-from flashschnet_lab.proteins.library import embedded_protein
 from flashschnet_lab.proteins.mdtraj_io import write_pdb
 
 

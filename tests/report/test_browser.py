@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from flashschnet_lab.analysis.run_folder import open_run
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.report.material import gather
 from flashschnet_lab.report.write import write_report
 from tests.browser import open_page

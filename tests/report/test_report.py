@@ -20,7 +20,7 @@ from flashschnet_lab.analysis.structure import c_alpha_indices, rmsd
 from flashschnet_lab.cli import app, main
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.proteins.builder import build_chain
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.report import movie as movie_module
 from flashschnet_lab.report.material import gather
 from flashschnet_lab.report.movie import make_movie, movie_card

@@ -14,7 +14,7 @@ from flashschnet_lab.checkpoints.native import load_model
 from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import priors_only_model, structure_based_model
 from flashschnet_lab.potentials.structure_based import DEFAULT_DEPTH
-from flashschnet_lab.proteins.library import embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_protein
 from flashschnet_lab.system import System, build_force_field
 from flashschnet_lab.training import distil as module
 from flashschnet_lab.training.command import (

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from flashschnet_lab.loading import default_prior
-from flashschnet_lab.proteins.library import embedded_names, embedded_protein
+from flashschnet_lab.proteins.embedded import embedded_names, embedded_protein
 from flashschnet_lab.proteins.mapping import read_protein
 from flashschnet_lab.training.fit_priors import _fourier_fit, fit_prior_table
 
