@@ -101,15 +101,20 @@ def network_force_error(
     """
     if system.model.network is None:
         return None
-    bare = replace(system, model=replace(system.model, prior=None, contacts=None))
+    alone = network_alone(system)
     force_field = build_force_field(
-        [bare] * len(positions), device=positions.device, dtype=positions.dtype, plan=plan
+        [alone] * len(positions), device=positions.device, dtype=positions.dtype, plan=plan
     )
     if compiled:
         compile_network(force_field)
     forces = force_field(positions).forces
     del force_field
-    return total_force_error(bare, positions, forces)
+    return total_force_error(alone, positions, forces)
+
+
+def network_alone(system: System) -> System:
+    """Return a system whose model has the network, without priors and native contacts."""
+    return replace(system, model=replace(system.model, prior=None, contacts=None))
 
 
 def compile_network(force_field: ForceField) -> None:

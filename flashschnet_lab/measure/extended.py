@@ -2,10 +2,10 @@
 
     python -m flashschnet_lab.measure.extended chignolin trpcage 1enh -o FILE.json
 
-Force errors are relative. In an ideal extended chain hardly a bead has another in its reach that is
-not bonded to it, the forces of the network nearly vanish, and the same roundings weigh ten times
-as much. So every plan is judged at the conformations that tables are judged on, and then again and
-again while extended chains collapse at 300 K.
+Force errors are relative. On an ideal extended chain the forces of the network are a tenth of those
+on a folded one, and the same roundings weigh ten times as much. So every plan is judged at the
+conformations that tables are judged on, and then again and again while extended chains collapse at
+300 K.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,9 @@ from torch import Tensor
 from flashschnet_kernels.plan import KernelPlan, parse_plan
 from flashschnet_lab.compiling import judged_conformations
 from flashschnet_lab.devices import resolve_device
+from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_system
-from flashschnet_lab.measure.accuracy import network_force_error
+from flashschnet_lab.measure.accuracy import network_alone, network_force_error
 from flashschnet_lab.simulation.engine import Simulation
 from flashschnet_lab.simulation.receipt import describe_device, library_versions
 from flashschnet_lab.system import System, build_force_field
@@ -55,7 +55,12 @@ def force_errors(
         replicas: that start extended.
         times_ps: when they are judged.
         device: default the GPU if there is one.
+
+    Raises:
+        UserError: a system without a network.
     """
+    if system.model.network is None:
+        raise UserError(f"the model of {system.name} has no network whose forces could be judged")
     where = resolve_device(device)
 
     def record(conformation: str, positions: Tensor) -> dict[str, Any]:
@@ -82,8 +87,8 @@ def force_errors(
 
 
 def _network_norm(system: System, positions: Tensor) -> float:
-    bare = replace(system, model=replace(system.model, prior=None, contacts=None))
-    exact = build_force_field([bare], device=positions.device, dtype=torch.float64)
+    alone = network_alone(system)
+    exact = build_force_field([alone], device=positions.device, dtype=torch.float64)
     squares = [float(exact(x.double()).forces.square().sum()) for x in positions]
     return (sum(squares) / len(squares)) ** 0.5
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from flashschnet_kernels.quantization.calibration import linear_layers
 from flashschnet_kernels.quantization.reference import power_of_two
 from flashschnet_lab.errors import UserError
-from flashschnet_lab.measure.accuracy import force_error
+from flashschnet_lab.measure.accuracy import force_error, network_alone
 from flashschnet_lab.potentials.schnet import SchNet
 from flashschnet_lab.system import System, build_force_field
 
@@ -69,11 +69,11 @@ def rounding_force_error(system: System, positions: Tensor, network: SchNet) -> 
         positions: [conformations, beads, 3] in angstrom.
         network: with other weights, evaluated in float64, so that nothing else rounds.
     """
-    bare = replace(system, model=replace(system.model, prior=None, contacts=None))
-    rounded = replace(bare, model=replace(bare.model, network=network))
+    alone = network_alone(system)
+    rounded = replace(alone, model=replace(alone.model, network=network))
     exact = positions.double()
     forces = build_force_field([rounded] * len(positions), dtype=torch.float64)(exact).forces
-    return force_error([bare] * len(positions), exact, forces)
+    return force_error([alone] * len(positions), exact, forces)
 
 
 def _largest(weight: Tensor, per: str) -> Tensor:

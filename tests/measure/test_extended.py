@@ -11,6 +11,7 @@ import torch
 
 from flashschnet_kernels.plan import parse_plan
 from flashschnet_lab.compiling import judged_conformations
+from flashschnet_lab.errors import UserError
 from flashschnet_lab.loading import load_system
 from flashschnet_lab.measure import extended
 from flashschnet_lab.measure.extended import force_errors
@@ -43,6 +44,13 @@ def test_the_norm_is_that_of_the_network_alone():
         for which in (system, priors)
     )
     assert record["norm"] == pytest.approx(float((total - classical).norm()), rel=1e-3)
+
+
+def test_a_model_without_a_network_is_refused():
+    system = load_system("chignolin")
+    classical = replace(system, model=replace(system.model, network=None))
+    with pytest.raises(UserError, match="the model of chignolin has no network"):
+        next(force_errors(classical, [parse_plan("reference", "cpu")], device="cpu"))
 
 
 def test_the_command_writes_what_it_prints(tmp_path, monkeypatch, capsys):
